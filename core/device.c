@@ -1,0 +1,277 @@
+/* Contract and terms: core/device.h. */
+
+#include "core/device.h"
+
+/* More often than any honest device changes its configuration while it is read. */
+#define DEVICE_CONFIG_ATTEMPTS 16
+
+/* Between two looks at a status that has not become 0 yet. */
+#define DEVICE_RESET_POLL_US 100
+
+static vio_status device_fail(struct vio_device *device, vio_status status, const char *what,
+                              uint64_t value)
+{
+    device->failure = (struct vio_failure){.what = what, .value = value, .value_is_valid = true};
+    return status;
+}
+
+vio_status vio_device_open(struct vio_device *device, const struct vio_transport *transport,
+                           const struct vio_platform *platform)
+{
+    if (!vio_transport_is_complete(transport) || !vio_platform_is_complete(platform))
+        return VIO_ERR_INVALID;
+    *device = (struct vio_device){.transport = transport, .platform = platform};
+    return VIO_OK;
+}
+
+static uint8_t device_get_status(struct vio_device *device)
+{
+    return device->transport->ops->get_status(device->transport->context);
+}
+
+/* Bits are only ever added (2.1.1); the one way to drop them is a reset. */
+static vio_status device_add_status(struct vio_device *device, uint8_t bit)
+{
+    uint8_t status = device_get_status(device);
+
+    if (status == VIRTIO_STATUS_ALL_ONES)
+        return device_fail(device, VIO_ERR_GONE, "the device is gone, its status reads", status);
+    if (status & VIRTIO_STATUS_DEVICE_NEEDS_RESET)
+        return device_fail(device, VIO_ERR_NEEDS_RESET, "the device needs a reset, its status is",
+                           status);
+    device->transport->ops->set_status(device->transport->context, status | bit);
+    return VIO_OK;
+}
+
+vio_status vio_device_reset(struct vio_device *device)
+{
+    const struct vio_platform *platform = device->platform;
+    uint64_t start_us = platform->ops->now_us(platform->context);
+
+    device->accepted = 0;
+    device->transport->ops->set_status(device->transport->context, 0);
+    for (;;) {
+        /* The clock first: a caller that was held up here gets one more look, not a timeout. */
+        uint64_t waited_us = platform->ops->now_us(platform->context) - start_us;
+        uint8_t status = device_get_status(device);
+
+        if (status == 0)
+            return VIO_OK;
+        if (status == VIRTIO_STATUS_ALL_ONES)
+            return device_fail(device, VIO_ERR_GONE, "the device is gone, its status reads",
+                               status);
+        if (waited_us >= VIO_RESET_LIMIT_US)
+            return device_fail(device, VIO_ERR_TIMEOUT,
+                               "the device did not finish its reset, its status stays", status);
+        platform->ops->wait(platform->context, DEVICE_RESET_POLL_US);
+    }
+}
+
+vio_status vio_device_check_alive(struct vio_device *device)
+{
+    uint8_t status = device_get_status(device);
+
+    if (status == VIRTIO_STATUS_ALL_ONES)
+        return device_fail(device, VIO_ERR_GONE, "the device is gone, its status reads", status);
+    if (status & VIRTIO_STATUS_DEVICE_NEEDS_RESET)
+        return device_fail(device, VIO_ERR_NEEDS_RESET, "the device needs a reset, its status is",
+                           status);
+    return VIO_OK;
+}
+
+bool vio_device_has(const struct vio_device *device, unsigned feature_bit)
+{
+    return (device->accepted & VIO_FEATURE(feature_bit)) != 0;
+}
+
+bool vio_device_offers(const struct vio_device *device, unsigned feature_bit)
+{
+    return (device->offered & VIO_FEATURE(feature_bit)) != 0;
+}
+
+/*
+ * 2.2.1: a feature stands only with those it depends on. Bits that the driver does not implement
+ * never get here, so only dependencies among implemented ones matter.
+ */
+static uint64_t device_drop_unsupported_dependencies(uint64_t features)
+{
+    static const struct {
+        uint64_t feature;
+        uint64_t needs;
+    } dependencies[] = {
+        {VIO_FEATURE(VIRTIO_F_NOTIFICATION_DATA), VIO_FEATURE(VIRTIO_F_VERSION_1)},
+        {VIO_FEATURE(VIRTIO_F_ACCESS_PLATFORM), VIO_FEATURE(VIRTIO_F_VERSION_1)},
+    };
+
+    for (unsigned i = 0; i < sizeof(dependencies) / sizeof(dependencies[0]); i++) {
+        if ((features & dependencies[i].needs) != dependencies[i].needs)
+            features &= ~dependencies[i].feature;
+    }
+    return features;
+}
+
+/* Step 4: read what is offered, decide, and write back the subset that we implement. */
+static vio_status device_negotiate(struct vio_device *device, const struct vio_bring_up_plan *plan,
+                                   uint64_t *ret_features)
+{
+    const struct vio_transport *transport = device->transport;
+
+    device->offered = transport->ops->get_device_features(transport->context);
+    uint64_t features = device->offered & plan->supported_features;
+    if (plan->judge_config) {
+        vio_status status = plan->judge_config(device, plan->context, &features);
+        if (status != VIO_OK)
+            return status;
+    }
+    features = device_drop_unsupported_dependencies(features & device->offered);
+    uint64_t missing = plan->required_features & ~features;
+    if (missing)
+        return device_fail(device, VIO_ERR_UNSUPPORTED,
+                           "the device does not offer the required features", missing);
+    transport->ops->set_driver_features(transport->context, features);
+    *ret_features = features;
+    return VIO_OK;
+}
+
+/* Step 6: the device may refuse the subset by not keeping the bit. */
+static vio_status device_confirm_features(struct vio_device *device, uint64_t features)
+{
+    uint8_t status = device_get_status(device);
+
+    if (status == VIRTIO_STATUS_ALL_ONES)
+        return device_fail(device, VIO_ERR_GONE, "the device is gone, its status reads", status);
+    if (!(status & VIRTIO_STATUS_FEATURES_OK))
+        return device_fail(device, VIO_ERR_FEATURES_REFUSED,
+                           "the device refused FEATURES_OK for the features", features);
+    device->accepted = features;
+    return VIO_OK;
+}
+
+static vio_status device_set_up_queue(struct vio_device *device, const struct vio_queue_plan *plan)
+{
+    const struct vio_transport *transport = device->transport;
+    uint16_t size_max = transport->ops->get_queue_size_max(transport->context, plan->index);
+    uint16_t size = virtqueue_negotiate_size(plan->size_wanted, size_max);
+
+    if (size == 0)
+        return device_fail(device, VIO_ERR_UNSUPPORTED, "the device has no queue", plan->index);
+
+    vio_status status =
+        virtqueue_init(plan->vq, transport, plan->index, size, plan->rings, plan->shadow);
+    if (status != VIO_OK)
+        return device_fail(device, status, "no ring can be made of the size", size);
+
+    struct virtqueue_addresses addresses = virtqueue_addresses(plan->vq);
+    status = transport->ops->enable_queue(transport->context, plan->index, size, &addresses,
+                                          plan->vector);
+    if (status != VIO_OK)
+        return device_fail(device, status, "the device refused the set-up of queue", plan->index);
+    return VIO_OK;
+}
+
+/* Step 7. */
+static vio_status device_set_up_queues(struct vio_device *device,
+                                       const struct vio_bring_up_plan *plan)
+{
+    const struct vio_transport *transport = device->transport;
+
+    vio_status status = transport->ops->route_config_interrupt(transport->context, VIO_NO_VECTOR);
+    if (status != VIO_OK)
+        return device_fail(device, status, "the device refused the configuration vector",
+                           VIO_NO_VECTOR);
+    for (unsigned i = 0; i < plan->n_queues; i++) {
+        status = device_set_up_queue(device, &plan->queues[i]);
+        if (status != VIO_OK)
+            return status;
+    }
+    return VIO_OK;
+}
+
+/* The eight steps of 3.1.1, in order; stops at the first that fails. */
+static vio_status device_run_steps(struct vio_device *device, const struct vio_bring_up_plan *plan)
+{
+    uint64_t features = 0;
+    vio_status status;
+
+    /* 1 */ status = vio_device_reset(device);
+    /* 2 */ status = status ? status : device_add_status(device, VIRTIO_STATUS_ACKNOWLEDGE);
+    /* 3 */ status = status ? status : device_add_status(device, VIRTIO_STATUS_DRIVER);
+    /* 4 */ status = status ? status : device_negotiate(device, plan, &features);
+    /* 5 */ status = status ? status : device_add_status(device, VIRTIO_STATUS_FEATURES_OK);
+    /* 6 */ status = status ? status : device_confirm_features(device, features);
+    /* 7 */ status = status ? status : device_set_up_queues(device, plan);
+    /* 8 */ status = status ? status : device_add_status(device, VIRTIO_STATUS_DRIVER_OK);
+    return status;
+}
+
+vio_status vio_device_bring_up(struct vio_device *device, const struct vio_bring_up_plan *plan)
+{
+    device->failure = (struct vio_failure){0};
+    vio_status status = device_run_steps(device, plan);
+    if (status == VIO_OK)
+        return VIO_OK;
+
+    /* 3.1.1: say so to the device. FAILED may stand beside NEEDS_RESET, so not by the helper. */
+    uint8_t device_status = device_get_status(device);
+    if (device_status != VIRTIO_STATUS_ALL_ONES)
+        device->transport->ops->set_status(device->transport->context,
+                                           device_status | VIRTIO_STATUS_FAILED);
+    if (!device->failure.what)
+        device->failure.what = "the driver does not take this device";
+    return status;
+}
+
+static uint64_t device_read_field(struct vio_device *device, const struct vio_config_field *field)
+{
+    const struct vio_transport *transport = device->transport;
+
+    if (field->width_bytes < 8)
+        return transport->ops->read_config(transport->context, field->offset, field->width_bytes);
+    /* 4.1.3.1: a 64-bit field is two 32-bit accesses; the generation makes one value of them. */
+    uint64_t low = transport->ops->read_config(transport->context, field->offset, 4);
+    uint64_t high = transport->ops->read_config(transport->context, field->offset + 4, 4);
+    return high << 32 | low;
+}
+
+static bool device_has_field(const struct vio_device *device, const struct vio_config_field *field)
+{
+    return field->feature_bit == VIO_CONFIG_ALWAYS || vio_device_offers(device, field->feature_bit);
+}
+
+static vio_status device_check_config_size(struct vio_device *device,
+                                           const struct vio_config_field *fields, unsigned n_fields)
+{
+    const struct vio_transport *transport = device->transport;
+    uint32_t bytes = transport->ops->get_config_bytes(transport->context);
+
+    for (unsigned i = 0; i < n_fields; i++) {
+        if (device_has_field(device, &fields[i]) &&
+            (fields[i].offset > bytes || fields[i].width_bytes > bytes - fields[i].offset))
+            return device_fail(device, VIO_ERR_DEVICE,
+                               "the configuration space is too short, its bytes are", bytes);
+    }
+    return VIO_OK;
+}
+
+vio_status vio_device_read_config(struct vio_device *device, const struct vio_config_field *fields,
+                                  unsigned n_fields, void *ret_values)
+{
+    const struct vio_transport *transport = device->transport;
+    uint32_t generation = 0;
+
+    vio_status status = device_check_config_size(device, fields, n_fields);
+    if (status != VIO_OK)
+        return status;
+    for (unsigned attempt = 0; attempt < DEVICE_CONFIG_ATTEMPTS; attempt++) {
+        generation = transport->ops->get_config_generation(transport->context);
+        for (unsigned i = 0; i < n_fields; i++) {
+            if (device_has_field(device, &fields[i]))
+                *(uint64_t *)(void *)((uint8_t *)ret_values + fields[i].destination) =
+                    device_read_field(device, &fields[i]);
+        }
+        if (generation == transport->ops->get_config_generation(transport->context))
+            return VIO_OK;
+    }
+    return device_fail(device, VIO_ERR_DEVICE,
+                       "the configuration changes all the time, its generation is", generation);
+}

@@ -1,0 +1,136 @@
+/** @file
+ * Bring-up, reset and configuration space of a virtio device of any type.
+ * Spec:      virtio 1.4, 3.1.1 Driver Requirements: Device Initialization; 2.1.1 Driver
+ *            Requirements: Device Status Field; 2.2.1 Driver Requirements: Feature Bits; 2.4.2
+ * Driver Requirements: Device Reset; 2.5.1 Driver Requirements: Device Configuration Space. Knows:
+ * core/transport.h, core/platform.h, core/virtqueue.h. Ownership: transport, platform and queues
+ * belong to the caller and outlive the device. Errors:    after a failed bring-up the device
+ * carries FAILED, and vio_device.failure says at which step and what the device answered.
+ */
+#ifndef CORE_DEVICE_H
+#define CORE_DEVICE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/device_spec.h"
+#include "core/platform.h"
+#include "core/status.h"
+#include "core/transport.h"
+#include "core/virtqueue.h"
+
+/** Longest time that a device may take to reset. */
+#define VIO_RESET_LIMIT_US 1000000u
+
+/** What went wrong, for one message by whoever logs. */
+struct vio_failure {
+    const char *what;    /**< a constant English text; NULL: nothing went wrong */
+    uint64_t value;      /**< what the device answered */
+    bool value_is_valid; /**< false: the text says all */
+};
+
+struct vio_device {
+    const struct vio_transport *transport;
+    const struct vio_platform *platform;
+    uint64_t offered;  /**< features that the device offers */
+    uint64_t accepted; /**< features that are in force; 0 before FEATURES_OK */
+    struct vio_failure failure;
+};
+
+/** One queue of a bring-up plan. */
+struct vio_queue_plan {
+    struct virtqueue *vq;
+    uint16_t index;
+    uint16_t size_wanted;        /**< a power of two; the device may force less */
+    const struct vio_dma *rings; /**< virtqueue_ring_bytes(size_wanted) */
+    void *shadow;                /**< virtqueue_shadow_bytes(size_wanted) */
+    uint16_t vector;             /**< VIO_NO_VECTOR when polled */
+};
+
+/** What a driver wants of a device. */
+struct vio_bring_up_plan {
+    uint64_t supported_features; /**< those the driver implements, VERSION_1 among them */
+    uint64_t required_features;  /**< without these the device is of no use */
+    /**
+     * Looks at the configuration space before features are settled (3.1.1 step 4); may take bits
+     * out of @p features, and refuse the device. NULL when there is nothing to look at.
+     */
+    vio_status (*judge_config)(struct vio_device *device, void *context, uint64_t *features);
+    void *context;
+    const struct vio_queue_plan *queues;
+    unsigned n_queues;
+};
+
+/**
+ * Prepare the structure; touches no register.
+ *
+ * @param device     any content
+ * @param transport  kept
+ * @param platform   kept
+ * @return VIO_OK or VIO_ERR_INVALID when a member of either seam is missing
+ */
+VIO_MUST_CHECK vio_status vio_device_open(struct vio_device *device,
+                                          const struct vio_transport *transport,
+                                          const struct vio_platform *platform);
+
+/**
+ * The eight steps of 3.1.1. Afterwards the device is live, its queues empty.
+ *
+ * @param device  opened; in any state, also held by another driver's left-overs
+ * @param plan    only read during the call
+ * @return VIO_OK; VIO_ERR_TIMEOUT, VIO_ERR_GONE, VIO_ERR_FEATURES_REFUSED, VIO_ERR_UNSUPPORTED,
+ *         VIO_ERR_DEVICE, or what judge_config returned
+ */
+VIO_MUST_CHECK vio_status vio_device_bring_up(struct vio_device *device,
+                                              const struct vio_bring_up_plan *plan);
+
+/**
+ * Reset, and wait until the device says that it is done (2.4.2), at most VIO_RESET_LIMIT_US.
+ * Allocates nothing. After VIO_OK the device uses no memory of ours any more.
+ *
+ * @param device  opened
+ * @return VIO_OK, VIO_ERR_TIMEOUT, VIO_ERR_GONE
+ */
+VIO_MUST_CHECK vio_status vio_device_reset(struct vio_device *device);
+
+/**
+ * Look for the two states in which waiting is of no use.
+ *
+ * @param device  brought up
+ * @return VIO_OK, VIO_ERR_NEEDS_RESET, VIO_ERR_GONE
+ */
+VIO_MUST_CHECK vio_status vio_device_check_alive(struct vio_device *device);
+
+/** Whether a feature is in force. */
+bool vio_device_has(const struct vio_device *device, unsigned feature_bit);
+
+/** Whether a feature is offered, which decides if its configuration fields exist (2.5.1). */
+bool vio_device_offers(const struct vio_device *device, unsigned feature_bit);
+
+/** A run of configuration fields, read into a structure of our own. */
+struct vio_config_field {
+    uint32_t offset;      /**< in the configuration space */
+    uint8_t width_bytes;  /**< 1, 2, 4 or 8; 8 is read as two halves */
+    uint8_t feature_bit;  /**< read only if offered; VIO_CONFIG_ALWAYS: always there */
+    uint16_t destination; /**< offset of a uint64_t in the caller's structure */
+};
+
+#define VIO_CONFIG_ALWAYS 0xFFu
+
+/**
+ * Read several fields as one consistent snapshot (2.5.1): retried until the generation is the same
+ * before and after. Fields that are not offered are left as they are.
+ *
+ * @param device       opened, features known (from judge_config on)
+ * @param fields       what to read
+ * @param n_fields     how many
+ * @param ret_values   structure that vio_config_field.destination refers to; its offered fields
+ *                     are undefined on failure
+ * @return VIO_OK; VIO_ERR_DEVICE when the space is too small for an offered field, or the
+ *         generation never settles
+ */
+VIO_MUST_CHECK vio_status vio_device_read_config(struct vio_device *device,
+                                                 const struct vio_config_field *fields,
+                                                 unsigned n_fields, void *ret_values);
+
+#endif

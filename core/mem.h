@@ -1,0 +1,111 @@
+/** @file
+ * Access to memory that a device shares with us, and the order of those accesses.
+ * Spec:   virtio 1.4, 2.7.13.3.1 Updating idx; 2.7.13.4.1 Notifying The Device;
+ *         2.7.14 Receiving Used Buffers From The Device.
+ * Trust:  each load reads the memory exactly once, so that a value that was checked is the value
+ *         that is used. The word volatile occurs in this file only.
+ * Tests:  with VIO_MEM_HOOKS defined every access and barrier calls a function of the test's, which
+ *         is how the order of accesses is asserted and how a device that rewrites memory between
+ *         two loads is played.
+ */
+#ifndef CORE_MEM_H
+#define CORE_MEM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/le.h"
+
+enum vio_mem_access {
+    VIO_MEM_LOAD8,
+    VIO_MEM_LOAD16,
+    VIO_MEM_LOAD32,
+    VIO_MEM_STORE8,
+    VIO_MEM_STORE16,
+    VIO_MEM_STORE32,
+    VIO_MEM_STORE64,
+    VIO_MEM_WMB,
+    VIO_MEM_RMB,
+    VIO_MEM_MB,
+};
+
+#ifdef VIO_MEM_HOOKS
+/** Called before each access; a hook may change the memory. */
+void vio_mem_hook(enum vio_mem_access access, const void *where);
+#else
+static inline void vio_mem_hook(enum vio_mem_access access, const void *where)
+{
+    (void)access;
+    (void)where;
+}
+#endif
+
+static inline uint8_t ring_load8(const uint8_t *where)
+{
+    vio_mem_hook(VIO_MEM_LOAD8, where);
+    return *(const volatile uint8_t *)where;
+}
+
+static inline uint16_t ring_load16(const le16 *where)
+{
+    vio_mem_hook(VIO_MEM_LOAD16, where);
+    return *(const volatile uint16_t *)&where->raw;
+}
+
+static inline uint32_t ring_load32(const le32 *where)
+{
+    vio_mem_hook(VIO_MEM_LOAD32, where);
+    return *(const volatile uint32_t *)&where->raw;
+}
+
+static inline void ring_store8(uint8_t *where, uint8_t value)
+{
+    vio_mem_hook(VIO_MEM_STORE8, where);
+    *(volatile uint8_t *)where = value;
+}
+
+static inline void ring_store16(le16 *where, uint16_t value)
+{
+    vio_mem_hook(VIO_MEM_STORE16, where);
+    *(volatile uint16_t *)&where->raw = value;
+}
+
+static inline void ring_store32(le32 *where, uint32_t value)
+{
+    vio_mem_hook(VIO_MEM_STORE32, where);
+    *(volatile uint32_t *)&where->raw = value;
+}
+
+static inline void ring_store64(le64 *where, uint64_t value)
+{
+    vio_mem_hook(VIO_MEM_STORE64, where);
+    *(volatile uint64_t *)&where->raw = value;
+}
+
+/** All stores before this one are visible to the device before any store after it. */
+static inline void virtio_wmb(void)
+{
+    vio_mem_hook(VIO_MEM_WMB, NULL);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+}
+
+/** No load after this one is carried out before a load in front of it. */
+static inline void virtio_rmb(void)
+{
+    vio_mem_hook(VIO_MEM_RMB, NULL);
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+}
+
+/** Full barrier: stores before it are visible before any load after it is carried out. */
+static inline void virtio_mb(void)
+{
+    vio_mem_hook(VIO_MEM_MB, NULL);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+static inline void vio_mem_zero(void *where, size_t bytes)
+{
+    __builtin_memset(where, 0, bytes);
+}
+
+#endif

@@ -1,0 +1,96 @@
+/** @file
+ * The second of the two seams: what a transport (virtio-pci, later virtio-mmio) must offer.
+ * Spec:   virtio 1.4, 2 Basic Facilities of a Virtio Device.
+ * Knows:  core/platform.h, core/status.h.
+ * Trust:  every value that comes out of these calls is the device's word and may be a lie.
+ * State:  a transport carries registers over, and no policy: the order of calls is core/device.c's.
+ */
+#ifndef CORE_TRANSPORT_H
+#define CORE_TRANSPORT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/platform.h"
+#include "core/status.h"
+
+/** Where the three parts of a split virtqueue lie, as the device sees them (2.7). */
+struct virtqueue_addresses {
+    dma_addr descriptor_area; /**< descriptor table, aligned to 16 */
+    dma_addr driver_area;     /**< available ring, aligned to 2 */
+    dma_addr device_area;     /**< used ring, aligned to 4 */
+};
+
+/** Vector number that stands for "no interrupt" (4.1.5.1.2 MSI-X Vector Configuration). */
+#define VIO_NO_VECTOR 0xFFFFu
+
+/** All members are required; vio_transport_is_complete() checks that once. */
+struct vio_transport_ops {
+    /** 2.1 Device Status Field. All ones: the device is gone. Writing 0 asks for a reset. */
+    uint8_t (*get_status)(void *context);
+    void (*set_status)(void *context, uint8_t status);
+
+    /** 2.2 Feature Bits: the 64 bits that the device offers, and those that we accept. */
+    uint64_t (*get_device_features)(void *context);
+    void (*set_driver_features)(void *context, uint64_t features);
+
+    /** Largest size the device takes for this queue; 0: there is no such queue. */
+    uint16_t (*get_queue_size_max)(void *context, uint16_t index);
+    /**
+     * Program size, interrupt vector and addresses, then enable the queue, in this order.
+     *
+     * @return VIO_ERR_DEVICE if a register does not hold what was written, or the notification
+     *         address lies outside the device's registers; VIO_ERR_UNSUPPORTED if it was enabled
+     *         already
+     */
+    vio_status (*enable_queue)(void *context, uint16_t index, uint16_t size,
+                               const struct virtqueue_addresses *addresses, uint16_t vector);
+    /**
+     * 2.9 Driver Notifications. Exactly one write to the device; the address was worked out by
+     * enable_queue(). Only after DRIVER_OK.
+     */
+    void (*notify)(void *context, uint16_t index);
+
+    /**
+     * 2.5 Device Configuration Space, @p width_bytes being 1, 2 or 4 and the field's own width
+     * (halves of a 64-bit field: 4). Reads outside the space give all ones.
+     */
+    uint32_t (*read_config)(void *context, uint32_t offset, unsigned width_bytes);
+    void (*write_config)(void *context, uint32_t offset, unsigned width_bytes, uint32_t value);
+    /** Bytes of configuration space the device has; may be more than any structure we know. */
+    uint32_t (*get_config_bytes)(void *context);
+    uint32_t (*get_config_generation)(void *context);
+
+    /**
+     * Vector for configuration changes; VIO_NO_VECTOR for none.
+     *
+     * @return VIO_ERR_DEVICE if the device refused it
+     */
+    vio_status (*route_config_interrupt)(void *context, uint16_t vector);
+    /** 4.1.4.5 ISR status capability. Bit 0: used buffers, bit 1: configuration. Reading clears. */
+    uint8_t (*read_interrupt_status)(void *context);
+
+    /**
+     * Stop the device from reaching memory by the bus's own means, when it does not answer a reset.
+     * The device is of no use afterwards.
+     */
+    void (*isolate)(void *context);
+};
+
+struct vio_transport {
+    const struct vio_transport_ops *ops;
+    void *context;
+};
+
+static inline bool vio_transport_is_complete(const struct vio_transport *transport)
+{
+    const struct vio_transport_ops *ops = transport->ops;
+
+    return ops && ops->get_status && ops->set_status && ops->get_device_features &&
+           ops->set_driver_features && ops->get_queue_size_max && ops->enable_queue &&
+           ops->notify && ops->read_config && ops->write_config && ops->get_config_bytes &&
+           ops->get_config_generation && ops->route_config_interrupt &&
+           ops->read_interrupt_status && ops->isolate;
+}
+
+#endif
