@@ -1,0 +1,56 @@
+/** @file
+ * Finds the virtio structures in a PCI function's capability list. Pure: bytes in, checked ranges
+ * out; this is what reads a hostile device's words, so it touches nothing else.
+ * Spec:   virtio 1.4, 4.1.4 Virtio Structure PCI Capabilities; 4.1.4.1 Driver Requirements: Virtio
+ *         Structure PCI Capabilities; 4.1.2 PCI Device Discovery.
+ * Knows:  transports/pci_spec.h, core/status.h.
+ * Trust:  every range that comes out lies in its BAR completely, in 64-bit arithmetic.
+ */
+#ifndef TRANSPORTS_PCI_CAPS_H
+#define TRANSPORTS_PCI_CAPS_H
+
+#include <stdint.h>
+
+#include "core/status.h"
+#include "transports/pci_spec.h"
+
+/** A virtio structure in a BAR. */
+struct pci_structure {
+    uint64_t offset;
+    uint64_t bytes; /**< 0: the function has no usable one */
+    uint8_t bar;    /**< 0 .. 5 */
+};
+
+struct pci_caps {
+    struct pci_structure common;
+    struct pci_structure notify;
+    struct pci_structure isr;
+    struct pci_structure device; /**< may be absent: not every device type has one */
+    uint32_t notify_off_multiplier;
+    unsigned n_virtio_caps; /**< vendor capabilities seen, usable or not; 0: a legacy device */
+};
+
+/**
+ * The virtio device type of a PCI function (4.1.2.2): its revision and subsystem do not matter.
+ *
+ * @param vendor  configuration space, PCI_VENDOR_ID
+ * @param device  configuration space, PCI_DEVICE_ID
+ * @return a VIRTIO_ID_*, or 0 if this is no virtio device that we know how to name
+ */
+uint16_t pci_caps_virtio_id(uint16_t vendor, uint16_t device);
+
+/**
+ * Walk the capability list. The first usable capability of each type wins; others, unknown types,
+ * reserved BAR numbers and ranges outside their BAR are passed over.
+ *
+ * @param config     the function's configuration space
+ * @param bar_bytes  length of each memory BAR; 0 for one that is absent, unassigned or I/O
+ * @param ret_caps   only written on success
+ * @return VIO_OK; VIO_ERR_UNSUPPORTED when there is no virtio capability at all (a legacy device);
+ *         VIO_ERR_DEVICE when common, notify or ISR structure is missing or the list is a loop
+ */
+VIO_MUST_CHECK vio_status pci_caps_parse(const uint8_t config[PCI_CONFIG_BYTES],
+                                         const uint64_t bar_bytes[PCI_BAR_COUNT],
+                                         struct pci_caps *ret_caps);
+
+#endif

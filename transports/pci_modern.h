@@ -1,0 +1,56 @@
+/** @file
+ * Transport for virtio-pci devices that follow virtio 1.0 or later, and for transitional devices
+ * through their modern interface.
+ * Spec:      virtio 1.4, 4.1 Virtio Over PCI Bus; 4.1.3.1 Driver Requirements: PCI Device Layout;
+ *            4.1.4.3.2 Driver Requirements: Common configuration structure layout; 4.1.5.2
+ * Available Buffer Notifications. Knows:     transports/pci_caps.h, core/transport.h. Ownership:
+ * the windows given to pci_modern_open() are copied; what they refer to must outlive the transport.
+ * Nothing is allocated, so there is nothing to close. Trust:     all accesses are bounded by the
+ * windows; a notification address outside the notify structure makes the queue's set-up fail.
+ */
+#ifndef TRANSPORTS_PCI_MODERN_H
+#define TRANSPORTS_PCI_MODERN_H
+
+#include <stdint.h>
+
+#include "core/device.h"
+#include "core/platform.h"
+#include "core/transport.h"
+#include "transports/pci_caps.h"
+
+/** Queues per device that can be driven. */
+#define PCI_MODERN_QUEUES_MAX 64u
+
+/** The PCI function that a device sits on, as the platform shows it. */
+struct pci_function {
+    struct vio_window config;              /**< configuration space, PCI_CONFIG_BYTES */
+    struct vio_window bars[PCI_BAR_COUNT]; /**< memory BARs; 0 bytes: absent, unassigned or I/O */
+};
+
+/** All fields are private to pci_modern.c. */
+struct pci_modern {
+    struct vio_window config_space;
+    struct vio_window common;
+    struct vio_window notify;
+    struct vio_window isr;
+    struct vio_window device;
+    uint32_t notify_off_multiplier;
+    uint64_t notify_offsets[PCI_MODERN_QUEUES_MAX]; /**< in the notify window, by queue */
+};
+
+/**
+ * Find the structures; writes no register.
+ *
+ * @param pci            any content; must outlive ret_transport
+ * @param function       copied
+ * @param ret_transport  for vio_device_open()
+ * @param ret_failure    what is wrong with the device, written on failure only
+ * @return VIO_OK; VIO_ERR_UNSUPPORTED for a legacy device; VIO_ERR_DEVICE for broken capabilities;
+ *         VIO_ERR_GONE when the configuration space reads as all ones
+ */
+VIO_MUST_CHECK vio_status pci_modern_open(struct pci_modern *pci,
+                                          const struct pci_function *function,
+                                          struct vio_transport *ret_transport,
+                                          struct vio_failure *ret_failure);
+
+#endif

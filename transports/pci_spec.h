@@ -1,0 +1,71 @@
+/** @file
+ * virtio over PCI as the specification lays it out.
+ * Spec:  virtio 1.4, 4.1.2 PCI Device Discovery; 4.1.4 Virtio Structure PCI Capabilities; 4.1.4.3
+ *        Common configuration structure layout. PCI Local Bus 3.0, 6 Configuration Space.
+ */
+#ifndef TRANSPORTS_PCI_SPEC_H
+#define TRANSPORTS_PCI_SPEC_H
+
+/* PCI configuration space header */
+#define PCI_CONFIG_BYTES           256u
+#define PCI_VENDOR_ID              0x00u
+#define PCI_DEVICE_ID              0x02u
+#define PCI_COMMAND                0x04u
+#define PCI_COMMAND_BUS_MASTER     0x0004u
+#define PCI_STATUS                 0x06u
+#define PCI_STATUS_CAPABILITY_LIST 0x0010u
+#define PCI_CAPABILITIES_POINTER   0x34u
+#define PCI_FIRST_CAPABILITY       0x40u
+#define PCI_CAPABILITY_VENDOR      0x09u
+#define PCI_BAR_COUNT              6u
+
+/* 4.1.2 */
+#define VIRTIO_PCI_VENDOR           0x1AF4u
+#define VIRTIO_PCI_MODERN_BASE      0x1040u
+#define VIRTIO_PCI_MODERN_LAST      0x107Fu
+#define VIRTIO_PCI_TRANSITIONAL_BLK 0x1001u
+#define VIRTIO_PCI_TRANSITIONAL_CON 0x1003u
+#define VIRTIO_PCI_TRANSITIONAL_RNG 0x1005u
+
+/* 4.1.4 struct virtio_pci_cap: offsets of its fields */
+#define VIRTIO_PCI_CAP_ID         0u
+#define VIRTIO_PCI_CAP_NEXT       1u
+#define VIRTIO_PCI_CAP_LEN        2u
+#define VIRTIO_PCI_CAP_CFG_TYPE   3u
+#define VIRTIO_PCI_CAP_BAR        4u
+#define VIRTIO_PCI_CAP_OFFSET     8u
+#define VIRTIO_PCI_CAP_LENGTH     12u
+#define VIRTIO_PCI_CAP_BYTES      16u
+#define VIRTIO_PCI_CAP_MULTIPLIER 16u /* of a notify capability */
+#define VIRTIO_PCI_NOTIFY_BYTES   20u
+
+/* 4.1.4 cfg_type */
+#define VIRTIO_PCI_CAP_COMMON_CFG 1u
+#define VIRTIO_PCI_CAP_NOTIFY_CFG 2u
+#define VIRTIO_PCI_CAP_ISR_CFG    3u
+#define VIRTIO_PCI_CAP_DEVICE_CFG 4u
+
+/* 4.1.4.3 struct virtio_pci_common_cfg: offsets of its fields */
+#define VIRTIO_PCI_COMMON_DEVICE_FEATURE_SELECT 0u
+#define VIRTIO_PCI_COMMON_DEVICE_FEATURE        4u
+#define VIRTIO_PCI_COMMON_DRIVER_FEATURE_SELECT 8u
+#define VIRTIO_PCI_COMMON_DRIVER_FEATURE        12u
+#define VIRTIO_PCI_COMMON_CONFIG_MSIX_VECTOR    16u
+#define VIRTIO_PCI_COMMON_NUM_QUEUES            18u
+#define VIRTIO_PCI_COMMON_DEVICE_STATUS         20u
+#define VIRTIO_PCI_COMMON_CONFIG_GENERATION     21u
+#define VIRTIO_PCI_COMMON_QUEUE_SELECT          22u
+#define VIRTIO_PCI_COMMON_QUEUE_SIZE            24u
+#define VIRTIO_PCI_COMMON_QUEUE_MSIX_VECTOR     26u
+#define VIRTIO_PCI_COMMON_QUEUE_ENABLE          28u
+#define VIRTIO_PCI_COMMON_QUEUE_NOTIFY_OFF      30u
+#define VIRTIO_PCI_COMMON_QUEUE_DESC            32u
+#define VIRTIO_PCI_COMMON_QUEUE_DRIVER          40u
+#define VIRTIO_PCI_COMMON_QUEUE_DEVICE          48u
+/** What every device has; fields behind it belong to features that we do not accept. */
+#define VIRTIO_PCI_COMMON_BYTES 56u
+
+#define VIRTIO_PCI_ISR_BYTES    1u
+#define VIRTIO_PCI_NOTIFY_WIDTH 2u
+
+#endif
