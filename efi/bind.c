@@ -1,0 +1,236 @@
+/* Contract and terms: efi/bind.h. */
+
+#include "efi/bind.h"
+
+#include "core/device_spec.h"
+#include "efi/component_name.h"
+#include "efi/message.h"
+
+/* Above the firmware's drivers (0x10), so that ours goes first when both are asked. */
+#define BIND_VERSION 0x20
+
+static struct {
+    struct bind_policy policy;
+    struct disk *disks;
+    EFI_HANDLE connecting; /* the controller that bind_take_over() is working on */
+    bool gives_back;       /* nothing is accepted while disks go back to the firmware */
+} driver;
+
+struct disk *bind_first_disk(void)
+{
+    return driver.disks;
+}
+
+struct disk *bind_find_disk(EFI_HANDLE controller)
+{
+    for (struct disk *disk = driver.disks; disk; disk = disk->next) {
+        if (disk->controller == controller)
+            return disk;
+    }
+    return NULL;
+}
+
+static void bind_append(struct disk *disk)
+{
+    struct disk **link = &driver.disks;
+
+    while (*link)
+        link = &(*link)->next;
+    *link = disk;
+}
+
+static void bind_remove(struct disk *disk)
+{
+    struct disk **link = &driver.disks;
+
+    while (*link != disk)
+        link = &(*link)->next;
+    *link = disk->next;
+}
+
+/* --- EFI_DRIVER_BINDING_PROTOCOL ------------------------------------------------------------- */
+
+static EFI_STATUS bind_open_pci_io(EFI_DRIVER_BINDING_PROTOCOL *binding, EFI_HANDLE controller,
+                                   EFI_PCI_IO_PROTOCOL **ret_pci_io)
+{
+    return BS->OpenProtocol(controller, &gEfiPciIoProtocolGuid, (VOID **)ret_pci_io,
+                            binding->DriverBindingHandle, controller, EFI_OPEN_PROTOCOL_BY_DRIVER);
+}
+
+static void bind_close_pci_io(EFI_DRIVER_BINDING_PROTOCOL *binding, EFI_HANDLE controller)
+{
+    (void)BS->CloseProtocol(controller, &gEfiPciIoProtocolGuid, binding->DriverBindingHandle,
+                            controller); /* it was opened, so it can be closed */
+}
+
+static bool bind_wants(EFI_HANDLE controller)
+{
+    if (driver.gives_back)
+        return false;
+    return driver.policy.accepts_any_controller ? true : driver.connecting == controller;
+}
+
+static EFI_STATUS EFIAPI bind_supported(EFI_DRIVER_BINDING_PROTOCOL *binding, EFI_HANDLE controller,
+                                        EFI_DEVICE_PATH *remaining_path)
+{
+    EFI_PCI_IO_PROTOCOL *pci_io = NULL;
+
+    (void)remaining_path;
+    if (!bind_wants(controller))
+        return EFI_UNSUPPORTED;
+    EFI_STATUS status = bind_open_pci_io(binding, controller, &pci_io);
+    if (EFI_ERROR(status))
+        return status;
+    bool is_disk = pci_window_virtio_id(pci_io) == VIRTIO_ID_BLOCK;
+    bind_close_pci_io(binding, controller);
+    return is_disk ? EFI_SUCCESS : EFI_UNSUPPORTED;
+}
+
+static EFI_STATUS EFIAPI bind_start(EFI_DRIVER_BINDING_PROTOCOL *binding, EFI_HANDLE controller,
+                                    EFI_DEVICE_PATH *remaining_path)
+{
+    EFI_PCI_IO_PROTOCOL *pci_io = NULL;
+
+    (void)remaining_path;
+    EFI_STATUS status = bind_open_pci_io(binding, controller, &pci_io);
+    if (EFI_ERROR(status))
+        return status;
+    cleanup_pool struct disk *disk = uefi_allocate(sizeof(*disk));
+    status = disk ? disk_open(disk, controller, pci_io, driver.policy.publish_read_only,
+                              driver.policy.declined_features)
+                  : EFI_OUT_OF_RESOURCES;
+    if (EFI_ERROR(status)) {
+        bind_close_pci_io(binding, controller);
+        return status;
+    }
+    bind_append(TAKE_POINTER(disk));
+    return EFI_SUCCESS;
+}
+
+static EFI_STATUS EFIAPI bind_stop(EFI_DRIVER_BINDING_PROTOCOL *binding, EFI_HANDLE controller,
+                                   UINTN n_children, EFI_HANDLE *children)
+{
+    struct disk *disk = bind_find_disk(controller);
+
+    (void)n_children;
+    (void)children;
+    if (!disk)
+        return EFI_DEVICE_ERROR;
+    EFI_STATUS status = disk_close(disk);
+    if (EFI_ERROR(status))
+        return status;
+    bind_remove(disk);
+    (void)BS->FreePool(disk); /* allocated by bind_start() */
+    bind_close_pci_io(binding, controller);
+    return EFI_SUCCESS;
+}
+
+static EFI_DRIVER_BINDING_PROTOCOL binding_protocol = {
+    .Supported = bind_supported,
+    .Start = bind_start,
+    .Stop = bind_stop,
+    .Version = BIND_VERSION,
+};
+
+static EFI_GUID component_name_guid = EFI_COMPONENT_NAME_PROTOCOL_GUID;
+static EFI_GUID component_name2_guid = EFI_COMPONENT_NAME2_PROTOCOL_GUID;
+static EFI_GUID driver_binding_guid = EFI_DRIVER_BINDING_PROTOCOL_GUID;
+
+EFI_STATUS bind_install(EFI_HANDLE image, const struct bind_policy *policy)
+{
+    driver.policy = *policy;
+    driver.gives_back = false;
+    binding_protocol.ImageHandle = image;
+    binding_protocol.DriverBindingHandle = image;
+    return BS->InstallMultipleProtocolInterfaces(
+        &binding_protocol.DriverBindingHandle, &driver_binding_guid, &binding_protocol,
+        &component_name_guid, &component_name, &component_name2_guid, &component_name2, NULL);
+}
+
+static EFI_STATUS bind_uninstall(void)
+{
+    return BS->UninstallMultipleProtocolInterfaces(
+        binding_protocol.DriverBindingHandle, &driver_binding_guid, &binding_protocol,
+        &component_name_guid, &component_name, &component_name2_guid, &component_name2, NULL);
+}
+
+/* --- Taking over and giving back ------------------------------------------------------------- */
+
+static bool bind_is_virtio_disk(EFI_HANDLE controller)
+{
+    EFI_PCI_IO_PROTOCOL *pci_io = NULL;
+
+    EFI_STATUS status = BS->HandleProtocol(controller, &gEfiPciIoProtocolGuid, (VOID **)&pci_io);
+    return !EFI_ERROR(status) && pci_window_virtio_id(pci_io) == VIRTIO_ID_BLOCK;
+}
+
+static void bind_take_over_disk(EFI_HANDLE controller)
+{
+    EFI_HANDLE our_driver[] = {binding_protocol.DriverBindingHandle, NULL};
+
+    if (bind_find_disk(controller))
+        return;
+    /* Nobody may hold it yet, which is reported like a failure and is fine. */
+    (void)BS->DisconnectController(controller, NULL, NULL);
+
+    /* If our Start() fails the firmware's driver is next in line in this very call. */
+    driver.connecting = controller;
+    (void)BS->ConnectController(controller, our_driver, NULL, FALSE);
+    driver.connecting = NULL;
+}
+
+/* Calls @p visit for each virtio disk; how many there were. */
+static UINTN bind_for_each_virtio_disk(void (*visit)(EFI_HANDLE controller))
+{
+    cleanup_pool EFI_HANDLE *handles = NULL;
+    UINTN n_handles = 0;
+    UINTN n_disks = 0;
+
+    EFI_STATUS status =
+        BS->LocateHandleBuffer(ByProtocol, &gEfiPciIoProtocolGuid, NULL, &n_handles, &handles);
+    if (EFI_ERROR(status))
+        return 0;
+    for (UINTN i = 0; i < n_handles; i++) {
+        if (!bind_is_virtio_disk(handles[i]))
+            continue;
+        visit(handles[i]);
+        n_disks++;
+    }
+    return n_disks;
+}
+
+static void bind_connect_firmware(EFI_HANDLE controller)
+{
+    /* What the firmware cannot make of a disk is its affair: an empty one has no partitions. */
+    (void)BS->ConnectController(controller, NULL, NULL, TRUE);
+}
+
+UINTN bind_take_over(void)
+{
+    bool accepts_any = driver.policy.accepts_any_controller;
+
+    /* A disk that has just failed must not be tried again when file systems are connected. */
+    driver.policy.accepts_any_controller = false;
+    UINTN n_disks = bind_for_each_virtio_disk(bind_take_over_disk);
+    (void)bind_for_each_virtio_disk(bind_connect_firmware);
+    driver.policy.accepts_any_controller = accepts_any;
+    return n_disks;
+}
+
+EFI_STATUS bind_give_back(void)
+{
+    EFI_STATUS status = EFI_SUCCESS;
+
+    driver.gives_back = true;
+    while (driver.disks && !EFI_ERROR(status)) {
+        struct disk *disk = driver.disks;
+        status =
+            BS->DisconnectController(disk->controller, binding_protocol.DriverBindingHandle, NULL);
+        if (EFI_ERROR(status))
+            message_error(disk->name, NULL, L"cannot be given back to the firmware: %r", status);
+    }
+    if (!EFI_ERROR(status))
+        status = bind_uninstall();
+    (void)bind_for_each_virtio_disk(bind_connect_firmware);
+    return status;
+}

@@ -1,0 +1,19 @@
+/** @file
+ * Time that passes, and giving the processor a rest; one .c file per architecture.
+ * Units: microseconds since clock_init().
+ */
+#ifndef EFI_CLOCK_H
+#define EFI_CLOCK_H
+
+#include <stdint.h>
+
+/** Measures the counter against the firmware's Stall(); takes about 2 ms. Once, before all else. */
+void clock_init(void);
+
+/** Never goes back; stands still while the virtual machine does. */
+uint64_t clock_now_us(void);
+
+/** For loops that wait: a hint to the processor, no time to rely on. */
+void clock_relax(void);
+
+#endif

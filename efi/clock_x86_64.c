@@ -1,0 +1,36 @@
+/* Contract and terms: efi/clock.h. The time stamp counter: boot services have no clock as fine. */
+
+#include "efi/clock.h"
+
+#include "efi/uefi.h"
+
+#define CLOCK_CALIBRATION_US 2000u
+
+static uint64_t clock_start;
+static uint64_t clock_ticks_per_us = 1;
+
+static uint64_t clock_read_tsc(void)
+{
+    uint32_t low, high;
+
+    __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
+    return (uint64_t)high << 32 | low;
+}
+
+void clock_init(void)
+{
+    clock_start = clock_read_tsc();
+    (void)BS->Stall(CLOCK_CALIBRATION_US); /* it only ever waits */
+    uint64_t ticks = (clock_read_tsc() - clock_start) / CLOCK_CALIBRATION_US;
+    clock_ticks_per_us = ticks ? ticks : 1;
+}
+
+uint64_t clock_now_us(void)
+{
+    return (clock_read_tsc() - clock_start) / clock_ticks_per_us;
+}
+
+void clock_relax(void)
+{
+    __asm__ volatile("pause");
+}

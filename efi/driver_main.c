@@ -1,0 +1,40 @@
+/*
+ * virtio.efi: the same drivers as a UEFI driver of their own, for every UEFI program to profit. It
+ * takes the virtio disks when it is loaded and gives them back when it is unloaded; in between it
+ * drives whatever the firmware connects to it.
+ */
+
+#include "efi/bind.h"
+#include "efi/clock.h"
+#include "efi/message.h"
+#include "efi/uefi.h"
+
+EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system_table);
+
+const CHAR16 message_program[] = L"virtio";
+
+static EFI_STATUS EFIAPI driver_unload(EFI_HANDLE image)
+{
+    (void)image;
+    return bind_give_back();
+}
+
+EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system_table)
+{
+    const struct bind_policy policy = {.accepts_any_controller = true};
+    EFI_LOADED_IMAGE *loaded = NULL;
+
+    InitializeLib(image, system_table);
+    clock_init();
+    EFI_STATUS status = BS->HandleProtocol(image, &gEfiLoadedImageProtocolGuid, (VOID **)&loaded);
+    if (EFI_ERROR(status))
+        return status;
+    status = bind_install(image, &policy);
+    if (EFI_ERROR(status)) {
+        message_error(NULL, NULL, L"the firmware refused our driver: %r", status);
+        return status;
+    }
+    loaded->Unload = driver_unload;
+    (void)bind_take_over(); /* a machine without virtio disks may get one later */
+    return EFI_SUCCESS;
+}

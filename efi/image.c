@@ -1,0 +1,117 @@
+/* Contract and terms: efi/image.h. */
+
+#include "efi/image.h"
+
+#include "boot/pe.h"
+#include "efi/message.h"
+
+#ifdef __x86_64__
+#define IMAGE_MACHINE PE_MACHINE_X64
+#else
+#define IMAGE_MACHINE PE_MACHINE_AA64
+#endif
+
+#define MIB (1u << 20)
+
+static UINT64 image_free_memory(void)
+{
+    UINTN n_entries = 0, key = 0, descriptor_bytes = 0;
+    UINT32 version = 0;
+    cleanup_pool EFI_MEMORY_DESCRIPTOR *map =
+        LibMemoryMap(&n_entries, &key, &descriptor_bytes, &version);
+    UINT64 pages = 0;
+
+    for (UINTN i = 0; map && i < n_entries; i++) {
+        const EFI_MEMORY_DESCRIPTOR *descriptor =
+            (const EFI_MEMORY_DESCRIPTOR *)((const uint8_t *)map + i * descriptor_bytes);
+        if (descriptor->Type == EfiConventionalMemory)
+            pages += descriptor->NumberOfPages;
+    }
+    return pages * EFI_PAGE_SIZE;
+}
+
+static EFI_STATUS image_check_memory(const struct volume_file *file, UINT64 needed)
+{
+    UINT64 free_bytes = image_free_memory();
+
+    if (needed <= free_bytes)
+        return EFI_SUCCESS;
+    message_error(file->volume->disk->name, file->shown_path,
+                  L"not enough memory: kernel and initrds need %ld MiB, %ld MiB are free",
+                  (needed + MIB - 1) / MIB, free_bytes / MIB);
+    return EFI_OUT_OF_RESOURCES;
+}
+
+static EFI_STATUS image_check(const struct volume_file *file, const void *memory, UINT64 extra)
+{
+    struct pe_info info;
+
+    boot_status result = pe_check(memory, file->bytes, IMAGE_MACHINE, &info);
+    if (result != BOOT_OK) {
+        message_error(file->volume->disk->name, file->shown_path, L"cannot be started: %a",
+                      boot_status_reason(result));
+        return EFI_LOAD_ERROR;
+    }
+    /* The firmware makes a second copy of the image while the file is still in memory. */
+    return image_check_memory(file, info.image_bytes + extra);
+}
+
+static EFI_STATUS image_load_from(EFI_HANDLE parent, const struct volume_file *file, void *memory,
+                                  EFI_HANDLE *ret_image)
+{
+    cleanup_pool EFI_DEVICE_PATH *path = FileDevicePath(file->volume->handle, file->path);
+    EFI_HANDLE image = NULL;
+
+    if (!path)
+        return EFI_OUT_OF_RESOURCES;
+    EFI_STATUS status = BS->LoadImage(FALSE, parent, path, memory, file->bytes, &image);
+    if (!EFI_ERROR(status)) {
+        *ret_image = image;
+        return EFI_SUCCESS;
+    }
+    /* 7.4: in this one case the image was loaded, but may not be started. */
+    if (status == EFI_SECURITY_VIOLATION)
+        (void)BS->UnloadImage(image); /* it was never started */
+    message_error(file->volume->disk->name, file->shown_path,
+                  status == EFI_ACCESS_DENIED || status == EFI_SECURITY_VIOLATION
+                      ? L"refused by Secure Boot: %r"
+                      : L"refused by the firmware: %r",
+                  status);
+    return status;
+}
+
+EFI_STATUS image_load(EFI_HANDLE parent, const struct volume_file *file, UINT64 extra_bytes,
+                      EFI_HANDLE *ret_image)
+{
+    cleanup_pages struct uefi_pages pages = {0};
+
+    EFI_STATUS status = image_check_memory(file, file->bytes + extra_bytes);
+    if (EFI_ERROR(status))
+        return status;
+    status = uefi_allocate_pages(file->bytes, &pages);
+    if (EFI_ERROR(status)) {
+        message_error(file->volume->disk->name, file->shown_path, L"no memory for %ld bytes: %r",
+                      file->bytes, status);
+        return status;
+    }
+    status = volume_read_file(file, pages.memory);
+    if (EFI_ERROR(status))
+        return status;
+    status = image_check(file, pages.memory, extra_bytes);
+    if (EFI_ERROR(status))
+        return status;
+    return image_load_from(parent, file, pages.memory, ret_image);
+}
+
+EFI_STATUS image_set_options(EFI_HANDLE image, CHAR16 *options)
+{
+    EFI_LOADED_IMAGE *loaded_image = NULL;
+
+    EFI_STATUS status =
+        BS->HandleProtocol(image, &gEfiLoadedImageProtocolGuid, (VOID **)&loaded_image);
+    if (EFI_ERROR(status))
+        return status;
+    loaded_image->LoadOptions = options;
+    loaded_image->LoadOptionsSize = (UINT32)StrSize(options);
+    return EFI_SUCCESS;
+}

@@ -1,0 +1,268 @@
+/*
+ * virtboot.efi: take the virtio disks, find an entry, load its kernel and initrds, start it. Whatever
+ * fails, the disks go back to the firmware, and the status leads it on to the next boot option.
+ */
+
+#include "boot/entry.h"
+#include "boot/settings.h"
+#include "boot/utf16.h"
+#include "efi/bind.h"
+#include "efi/clock.h"
+#include "efi/entries.h"
+#include "efi/image.h"
+#include "efi/initrd.h"
+#include "efi/message.h"
+#include "efi/uefi.h"
+#include "efi/version.h"
+#include "efi/volume.h"
+
+EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system_table);
+
+const CHAR16 message_program[] = L"virtboot";
+
+/* What one boot holds; everything in it accepts to be released when it is zero. */
+struct boot {
+    EFI_HANDLE image;
+    struct settings settings;
+    EFI_DEVICE_PATH *own_path; /* of the volume that we were started from */
+    struct volume_list volumes;
+    struct chosen_entry chosen;
+    struct volume_file kernel;
+    struct volume_file initrds[BOOT_ENTRY_MAX_INITRDS];
+    UINTN n_initrds;
+    struct initrd_offer offer;
+    CHAR16 *options;
+    UINT64 read_start_us;
+};
+
+/* --- Command line ---------------------------------------------------------------------------- */
+
+/* The settings point into *ret_text. Load options that are no text are somebody else's data. */
+static EFI_STATUS main_read_settings(EFI_LOADED_IMAGE *loaded, char **ret_text,
+                                     struct settings *ret_settings)
+{
+    UINTN units = loaded->LoadOptions ? loaded->LoadOptionsSize / sizeof(CHAR16) : 0;
+    UINTN capacity = units * 3 + 1;
+    struct text_slice line = {0};
+    struct text_slice bad_word = {0};
+
+    *ret_text = uefi_allocate(capacity);
+    if (!*ret_text)
+        return EFI_OUT_OF_RESOURCES;
+    if (utf16_to_utf8(loaded->LoadOptions, units, *ret_text, capacity - 1, &line) != BOOT_OK)
+        line = (struct text_slice){0};
+    boot_status result = settings_parse(line, true, ret_settings, &bad_word);
+    if (result == BOOT_OK)
+        return EFI_SUCCESS;
+
+    /* The word ends where the next begins, and nothing behind it is needed any more. */
+    ((char *)(uintptr_t)bad_word.start)[bad_word.bytes] = '\0';
+    message_error(NULL, NULL, L"%a: %a", bad_word.start, boot_status_reason(result));
+    (void)Print(L"%a", settings_usage());
+    return EFI_INVALID_PARAMETER;
+}
+
+/* --- Loading --------------------------------------------------------------------------------- */
+
+static void main_report_disks(void)
+{
+    for (const struct disk *disk = bind_first_disk(); disk; disk = disk->next)
+        message_line(L"%s: %ld MiB, %d-byte blocks, %a", disk->name,
+                     disk->blk.info.capacity_sectors / 2048, disk->blk.info.block_bytes,
+                     disk->blk.info.read_only ? "read-only" : "writable");
+}
+
+/* The initrds are read while the kernel's stub runs, so this is called from there too. */
+static void main_report_reading(void *context)
+{
+    const struct boot *boot = context;
+    const struct virtio_blk *blk = &boot->chosen.volume->disk->blk;
+
+    message_line(L"read %ld bytes in %ld requests, %ld notifications, %ld ms",
+                 blk->counters.bytes_read, blk->counters.requests, blk->vq.counters.notifications,
+                 (clock_now_us() - boot->read_start_us) / 1000);
+}
+
+static void main_report_entry(const struct chosen_entry *chosen)
+{
+    struct text_slice title = chosen->entry.title;
+    UINTN capacity = title.bytes + 1;
+    cleanup_pool CHAR16 *text = uefi_allocate(capacity * sizeof(CHAR16));
+    struct utf16_text target = {.units = (uint16_t *)text, .capacity_units = capacity};
+
+    /* A title that is no UTF-8 is left out; nothing else depends on it. */
+    if (!text || utf16_append(&target, title) != BOOT_OK)
+        message_line(L"booting (%s) from %s", chosen->file_name, chosen->volume->disk->name);
+    else
+        message_line(L"booting \"%s\" (%s) from %s", text, chosen->file_name,
+                     chosen->volume->disk->name);
+}
+
+/* All files are opened before anything is read: what is missing is known at once. */
+static EFI_STATUS main_open_files(struct boot *boot)
+{
+    const struct boot_entry *entry = &boot->chosen.entry;
+
+    EFI_STATUS status =
+        volume_open_file(boot->chosen.volume, entry_image_path(entry), &boot->kernel);
+    while (!EFI_ERROR(status) && boot->n_initrds < entry->n_initrds) {
+        status = volume_open_file(boot->chosen.volume, entry->initrd_paths[boot->n_initrds],
+                                  &boot->initrds[boot->n_initrds]);
+        if (!EFI_ERROR(status))
+            boot->n_initrds++;
+    }
+    return status;
+}
+
+static EFI_STATUS main_make_options(struct boot *boot)
+{
+    const struct boot_entry *entry = &boot->chosen.entry;
+    UINTN capacity = entry->options_bytes + 1;
+    size_t n_units;
+
+    boot->options = uefi_allocate(capacity * sizeof(CHAR16));
+    if (!boot->options)
+        return EFI_OUT_OF_RESOURCES;
+    boot_status result =
+        entry_options_to_uefi(entry, (uint16_t *)boot->options, capacity, &n_units);
+    if (result == BOOT_OK)
+        return EFI_SUCCESS;
+    message_error(boot->chosen.volume->disk->name, boot->chosen.file_name, L"options: %a",
+                  boot_status_reason(result));
+    return EFI_INVALID_PARAMETER;
+}
+
+static EFI_STATUS main_offer_initrds(struct boot *boot)
+{
+    boot->offer = (struct initrd_offer){
+        .files = boot->initrds,
+        .n_files = boot->n_initrds,
+        .on_read = main_report_reading,
+        .context = boot,
+    };
+    return boot->n_initrds ? initrd_offer(&boot->offer) : EFI_SUCCESS;
+}
+
+static UINT64 main_initrd_bytes(const struct boot *boot)
+{
+    UINT64 bytes = 0;
+
+    for (UINTN i = 0; i < boot->n_initrds; i++)
+        bytes += boot->initrds[i].bytes;
+    return bytes;
+}
+
+/* --- Starting -------------------------------------------------------------------------------- */
+
+static EFI_STATUS main_start(struct boot *boot, EFI_HANDLE kernel_image)
+{
+    EFI_STATUS status = image_set_options(kernel_image, boot->options);
+    if (!EFI_ERROR(status))
+        status = main_offer_initrds(boot);
+    if (EFI_ERROR(status)) {
+        (void)BS->UnloadImage(kernel_image); /* it was never started */
+        return status;
+    }
+    if (boot->n_initrds == 0)
+        main_report_reading(boot);
+
+    status = BS->StartImage(kernel_image, NULL, NULL);
+
+    /* Here only a program that is no kernel comes back, or a kernel that did not get far. */
+    initrd_withdraw();
+    if (EFI_ERROR(boot->offer.status) && boot->offer.status != EFI_NOT_READY)
+        status = boot->offer.status;
+    if (EFI_ERROR(status))
+        message_error(boot->chosen.volume->disk->name, boot->kernel.shown_path,
+                      L"came back with: %r", status);
+    else
+        message_line(L"%s came back", boot->kernel.shown_path);
+    return status;
+}
+
+static EFI_STATUS main_boot(struct boot *boot)
+{
+    EFI_HANDLE kernel_image = NULL;
+
+    EFI_STATUS status = volume_find_all(boot->own_path, &boot->volumes);
+    if (EFI_ERROR(status))
+        return status;
+    status = entries_choose(&boot->volumes, boot->settings.entry_name, &boot->chosen);
+    if (EFI_ERROR(status))
+        return status;
+    main_report_entry(&boot->chosen);
+    boot->read_start_us = clock_now_us();
+    status = main_open_files(boot);
+    if (!EFI_ERROR(status))
+        status = main_make_options(boot);
+    if (!EFI_ERROR(status))
+        status = image_load(boot->image, &boot->kernel, main_initrd_bytes(boot), &kernel_image);
+    return EFI_ERROR(status) ? status : main_start(boot, kernel_image);
+}
+
+static void main_release(struct boot *boot)
+{
+    volume_close_file(&boot->kernel);
+    for (UINTN i = 0; i < boot->n_initrds; i++)
+        volume_close_file(&boot->initrds[i]);
+    uefi_free_pool_at(&boot->options);
+    entries_release(&boot->chosen);
+    volume_close_all(&boot->volumes);
+    uefi_free_pool_at(&boot->own_path);
+}
+
+/* From the take-over to the give-back. */
+static EFI_STATUS main_run(struct boot *boot)
+{
+    const struct bind_policy policy = {
+        .publish_read_only = true,
+        .declined_features = boot->settings.declined_features,
+    };
+
+    EFI_STATUS status = bind_install(boot->image, &policy);
+    if (EFI_ERROR(status)) {
+        message_error(NULL, NULL, L"the firmware refused our driver: %r", status);
+        return status;
+    }
+    UINTN n_disks = bind_take_over();
+    main_report_disks();
+    if (n_disks == 0) {
+        message_error(NULL, NULL, L"no virtio disk found on any PCI bus");
+        status = EFI_NOT_FOUND;
+    } else {
+        status = main_boot(boot);
+    }
+    main_release(boot);
+    if (!EFI_ERROR(bind_give_back()))
+        message_line(L"devices given back to the firmware");
+    return status;
+}
+
+EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system_table)
+{
+    cleanup_pool char *command_line = NULL;
+    EFI_LOADED_IMAGE *loaded = NULL;
+    struct boot *boot = NULL;
+
+    InitializeLib(image, system_table);
+    clock_init();
+    (void)Print(L"virtboot " VIRTBOOT_VERSION L"\n");
+    EFI_STATUS status = BS->HandleProtocol(image, &gEfiLoadedImageProtocolGuid, (VOID **)&loaded);
+    if (EFI_ERROR(status))
+        return status;
+    boot = uefi_allocate(sizeof(*boot));
+    if (!boot)
+        return EFI_OUT_OF_RESOURCES;
+    boot->image = image;
+    status = main_read_settings(loaded, &command_line, &boot->settings);
+    if (!EFI_ERROR(status)) {
+        if (boot->settings.show_help)
+            (void)Print(L"%a", settings_usage());
+        else if (!boot->settings.show_version) {
+            boot->own_path = DuplicateDevicePath(DevicePathFromHandle(loaded->DeviceHandle));
+            status = main_run(boot);
+        }
+    }
+    (void)BS->FreePool(boot);
+    return status;
+}

@@ -1,0 +1,119 @@
+/* Contract and terms: efi/pci_window.h. */
+
+#include "efi/pci_window.h"
+
+/* ACPI 6.4, 6.4.3.5.1 QWord Address Space Descriptor, which is what GetBarAttributes() gives. */
+struct qword_address_space {
+    UINT8 type;
+    UINT8 length[2];
+    UINT8 resource_type;
+    UINT8 general_flags;
+    UINT8 specific_flags;
+    UINT8 granularity[8];
+    UINT8 minimum[8];
+    UINT8 maximum[8];
+    UINT8 translation[8];
+    UINT8 bytes[8];
+};
+
+_Static_assert(sizeof(struct qword_address_space) == 46, "ACPI 6.4, 6.4.3.5.1");
+
+#define QWORD_ADDRESS_SPACE_TYPE 0x8Au
+#define RESOURCE_TYPE_MEMORY     0u
+
+static EFI_PCI_IO_PROTOCOL_WIDTH window_width(unsigned width_bytes)
+{
+    return width_bytes == 1   ? EfiPciIoWidthUint8
+           : width_bytes == 2 ? EfiPciIoWidthUint16
+                              : EfiPciIoWidthUint32;
+}
+
+/* What a read gives that the firmware could not carry out: the answer of a device that is gone. */
+static uint32_t window_all_ones(unsigned width_bytes)
+{
+    return UINT32_MAX >> (8 * (4 - width_bytes));
+}
+
+static uint32_t window_read_bar(void *context, uint64_t offset, unsigned width_bytes)
+{
+    const struct pci_bar_access *bar = context;
+    uint32_t value = 0;
+
+    EFI_STATUS status =
+        bar->pci_io->Mem.Read(bar->pci_io, window_width(width_bytes), bar->bar, offset, 1, &value);
+    return EFI_ERROR(status) ? window_all_ones(width_bytes) : value;
+}
+
+static void window_write_bar(void *context, uint64_t offset, unsigned width_bytes, uint32_t value)
+{
+    const struct pci_bar_access *bar = context;
+
+    /* A write that fails is noticed by what the device does not do; each such wait is bounded. */
+    (void)bar->pci_io->Mem.Write(bar->pci_io, window_width(width_bytes), bar->bar, offset, 1,
+                                 &value);
+}
+
+static uint32_t window_read_config(void *context, uint64_t offset, unsigned width_bytes)
+{
+    EFI_PCI_IO_PROTOCOL *pci_io = context;
+    uint32_t value = 0;
+
+    EFI_STATUS status =
+        pci_io->Pci.Read(pci_io, window_width(width_bytes), (UINT32)offset, 1, &value);
+    return EFI_ERROR(status) ? window_all_ones(width_bytes) : value;
+}
+
+static void window_write_config(void *context, uint64_t offset, unsigned width_bytes,
+                                uint32_t value)
+{
+    EFI_PCI_IO_PROTOCOL *pci_io = context;
+
+    (void)pci_io->Pci.Write(pci_io, window_width(width_bytes), (UINT32)offset, 1, &value);
+}
+
+static const struct vio_window_ops window_bar_ops = {
+    .read = window_read_bar,
+    .write = window_write_bar,
+};
+
+static const struct vio_window_ops window_config_ops = {
+    .read = window_read_config,
+    .write = window_write_config,
+};
+
+/* 0: absent, unassigned, or in I/O space. */
+static uint64_t window_bar_bytes(EFI_PCI_IO_PROTOCOL *pci_io, UINT8 bar)
+{
+    cleanup_pool void *resources = NULL;
+    uint64_t bytes = 0;
+
+    if (EFI_ERROR(pci_io->GetBarAttributes(pci_io, bar, NULL, &resources)) || !resources)
+        return 0;
+    const struct qword_address_space *space = resources;
+    if (space->type != QWORD_ADDRESS_SPACE_TYPE || space->resource_type != RESOURCE_TYPE_MEMORY)
+        return 0;
+    __builtin_memcpy(&bytes, space->bytes, sizeof(bytes));
+    return bytes;
+}
+
+void pci_window_describe(struct pci_access *access, EFI_PCI_IO_PROTOCOL *pci_io,
+                         struct pci_function *ret_function)
+{
+    *ret_function = (struct pci_function){
+        .config = {.ops = &window_config_ops, .context = pci_io, .bytes = PCI_CONFIG_BYTES},
+    };
+    for (UINT8 bar = 0; bar < PCI_BAR_COUNT; bar++) {
+        access->bars[bar] = (struct pci_bar_access){.pci_io = pci_io, .bar = bar};
+        ret_function->bars[bar] = (struct vio_window){
+            .ops = &window_bar_ops,
+            .context = &access->bars[bar],
+            .bytes = window_bar_bytes(pci_io, bar),
+        };
+    }
+}
+
+UINT16 pci_window_virtio_id(EFI_PCI_IO_PROTOCOL *pci_io)
+{
+    return pci_caps_virtio_id((UINT16)window_read_config(pci_io, PCI_VENDOR_ID, sizeof(UINT16)),
+                              (UINT16)window_read_config(pci_io, PCI_DEVICE_ID, sizeof(UINT16)));
+}

@@ -1,0 +1,36 @@
+/** @file
+ * A PCI function's configuration space and memory BARs as register windows.
+ * Spec:      UEFI 2.10, 14.4 EFI PCI I/O Protocol: Pci, Mem, GetBarAttributes.
+ * Knows:     transports/pci_modern.h, core/platform.h.
+ * Ownership: the windows refer to the structure given, which stays where it is while they are used.
+ */
+#ifndef EFI_PCI_WINDOW_H
+#define EFI_PCI_WINDOW_H
+
+#include "efi/uefi.h"
+#include "transports/pci_modern.h"
+
+/** What one BAR's window carries as its context. */
+struct pci_bar_access {
+    EFI_PCI_IO_PROTOCOL *pci_io;
+    UINT8 bar;
+};
+
+struct pci_access {
+    struct pci_bar_access bars[PCI_BAR_COUNT];
+};
+
+/**
+ * Describe a function. Touches no register of the device.
+ *
+ * @param access  any content; must outlive ret_function's windows
+ * @param pci_io  must outlive them too
+ * @param ret_function  I/O BARs and absent ones have a length of 0
+ */
+void pci_window_describe(struct pci_access *access, EFI_PCI_IO_PROTOCOL *pci_io,
+                         struct pci_function *ret_function);
+
+/** The virtio device type of a function (pci_caps_virtio_id()); 0 for anything else. */
+UINT16 pci_window_virtio_id(EFI_PCI_IO_PROTOCOL *pci_io);
+
+#endif

@@ -1,0 +1,22 @@
+/** @file
+ * core/platform.h over EFI_PCI_IO_PROTOCOL and boot services, for one PCI function.
+ * Spec:      UEFI 2.10, 14.4 EFI PCI I/O Protocol: AllocateBuffer, Map, Unmap.
+ * Knows:     core/platform.h, efi/clock.h.
+ * Ownership: the protocol is the caller's; it outlives every buffer and mapping.
+ * DMA:       every address that a device gets went through Map(), so it is right behind an IOMMU
+ *            and in encrypted guests too (VIRTIO_F_ACCESS_PLATFORM).
+ */
+#ifndef EFI_PLATFORM_H
+#define EFI_PLATFORM_H
+
+#include "core/platform.h"
+#include "efi/uefi.h"
+
+/**
+ * Make a platform.
+ *
+ * @param pci_io  of the device's function
+ */
+struct vio_platform platform_make(EFI_PCI_IO_PROTOCOL *pci_io);
+
+#endif
