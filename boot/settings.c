@@ -1,0 +1,142 @@
+/** @file
+ * One word after the other; an option that wants a value may take the next word along.
+ */
+#include "boot/settings.h"
+
+#define SETTINGS_FEATURE_COUNT 64
+#define SETTINGS_FEATURE_VERSION_1                                                                 \
+    32 /* virtio 1.4, 6 Reserved Feature Bits: VIRTIO_F_VERSION_1   \
+                                       */
+
+/* One option as it stands on the line. */
+struct settings_option {
+    struct text_slice name;
+    struct text_slice value;
+    bool has_value;
+};
+
+static struct settings_option settings_split(struct text_slice word)
+{
+    struct settings_option option = {0};
+
+    option.has_value = text_contains(word, '=');
+    option.name = text_take_until(&word, '=');
+    option.value = word;
+    return option;
+}
+
+/* Takes the next word as the value. One that begins with "--" is rather a forgotten value. */
+static boot_status settings_need_value(struct settings_option *option, struct text_slice *rest)
+{
+    struct text_slice after = *rest;
+
+    if (!option->has_value) {
+        option->value = text_take_word(&after);
+        if (text_starts_with(option->value, "--"))
+            return BOOT_ERR_OPTION_NO_VALUE;
+        *rest = after;
+    }
+    return option->value.bytes > 0 ? BOOT_OK : BOOT_ERR_OPTION_NO_VALUE;
+}
+
+static boot_status settings_set_flag(const struct settings_option *option, bool *flag)
+{
+    if (option->has_value)
+        return BOOT_ERR_OPTION_VALUE;
+    *flag = true;
+    return BOOT_OK;
+}
+
+static boot_status settings_set_entry(struct settings *settings, struct text_slice name)
+{
+    if (text_contains(name, '/') || text_contains(name, '\\') || text_has_control(name))
+        return BOOT_ERR_ENTRY_NAME;
+    settings->entry_name = name;
+    return BOOT_OK;
+}
+
+static boot_status settings_decline(struct settings *settings, struct text_slice number)
+{
+    unsigned feature = 0;
+
+    for (size_t i = 0; i < number.bytes; i++) {
+        if (!text_is_digit(number.start[i]))
+            return BOOT_ERR_FEATURE_NUMBER;
+        feature = feature * 10 + (unsigned)(number.start[i] - '0');
+        if (feature >= SETTINGS_FEATURE_COUNT)
+            return BOOT_ERR_FEATURE_NUMBER;
+    }
+    if (feature == SETTINGS_FEATURE_VERSION_1)
+        return BOOT_ERR_FEATURE_REQUIRED;
+    settings->declined_features |= UINT64_C(1) << feature;
+    return BOOT_OK;
+}
+
+static boot_status settings_apply(struct settings *settings, struct settings_option option,
+                                  struct text_slice *rest)
+{
+    bool is_entry = text_equals(option.name, "--entry");
+    boot_status status;
+
+    if (text_equals(option.name, "--help"))
+        return settings_set_flag(&option, &settings->show_help);
+    if (text_equals(option.name, "--version"))
+        return settings_set_flag(&option, &settings->show_version);
+    if (!is_entry && !text_equals(option.name, "--decline-feature"))
+        return BOOT_ERR_UNKNOWN_WORD;
+
+    status = settings_need_value(&option, rest);
+    if (status != BOOT_OK)
+        return status;
+    return is_entry ? settings_set_entry(settings, option.value)
+                    : settings_decline(settings, option.value);
+}
+
+/* A quoted name may contain blanks. Without a closing quote all of the line is the name. */
+static struct text_slice settings_skip_program_name(struct text_slice line)
+{
+    line = text_trimmed(line);
+    if (text_starts_with(line, "\"")) {
+        line = text_skip(line, 1);
+        (void)text_take_until(&line, '"'); /* the name is of no interest */
+    } else {
+        (void)text_take_word(&line); /* nor is it here */
+    }
+    return line;
+}
+
+boot_status settings_parse(struct text_slice line, bool with_program_name,
+                           struct settings *ret_settings, struct text_slice *ret_bad_word)
+{
+    struct settings settings = {0};
+    struct text_slice word;
+
+    if (with_program_name)
+        line = settings_skip_program_name(line);
+    for (word = text_take_word(&line); word.bytes > 0; word = text_take_word(&line)) {
+        boot_status status = settings_apply(&settings, settings_split(word), &line);
+
+        if (status != BOOT_OK && ret_bad_word != NULL)
+            *ret_bad_word = word;
+        if (status != BOOT_OK)
+            return status;
+    }
+    *ret_settings = settings;
+    return BOOT_OK;
+}
+
+const char *settings_usage(void)
+{
+    return "Usage: virtboot.efi [OPTION]...\n"
+           "Boot a kernel from a virtio disk, as an entry in \\loader\\entries says.\n"
+           "\n"
+           "  --entry NAME             boot the entry file NAME (with or without .conf)\n"
+           "                           instead of the newest one that fits this machine\n"
+           "  --decline-feature BIT    do not use feature BIT (0 to 63, but not 32) of any\n"
+           "                           device: works around a device whose feature is\n"
+           "                           faulty; may be repeated\n"
+           "  --version                show the version and do nothing else\n"
+           "  --help                   show this text and do nothing else\n"
+           "\n"
+           "Values may also be written --option=value.\n";
+}
