@@ -1,75 +1,48 @@
 /** @file
- * The sentences for people. No default label: the compiler reports a status without a sentence.
+ * The sentences for people, one table. Its test finds a status without a sentence.
  */
 #include "boot/status.h"
 
+#include <stddef.h>
+
+static const char *const boot_reasons[BOOT_STATUS_COUNT] = {
+    [BOOT_OK] = "no error",
+    [BOOT_ERR_BUFFER_TOO_SMALL] = "text is too long for its buffer",
+    [BOOT_ERR_ENCODING] = "text is not valid Unicode",
+    [BOOT_ERR_CONTROL_BYTE] = "value contains a control character",
+    [BOOT_ERR_ENTRY_TOO_LARGE] = "boot entry is larger than 256 KiB",
+    [BOOT_ERR_NO_KERNEL] = "boot entry has neither a linux nor an efi key",
+    [BOOT_ERR_DUPLICATE_KEY] = "key stands twice in the boot entry",
+    [BOOT_ERR_PATH_MISSING] = "key needs the path of a file",
+    [BOOT_ERR_PATH_PARENT] = "path contains a \"..\" component",
+    [BOOT_ERR_PATH_BACKSLASH] = "path contains a backslash, the separator is \"/\"",
+    [BOOT_ERR_VALUE_TOO_LONG] = "value is longer than 4096 bytes",
+    [BOOT_ERR_OPTIONS_TOO_LONG] = "options are longer than 64 KiB",
+    [BOOT_ERR_TOO_MANY_INITRDS] = "more than 16 initrd keys",
+    [BOOT_ERR_TOO_MANY_OPTION_LINES] = "more than 64 options keys",
+    [BOOT_ERR_PE_SIGNATURE] = "not a PE image",
+    [BOOT_ERR_PE_TRUNCATED] = "image is truncated: its headers promise more than the file holds",
+    [BOOT_ERR_PE_MACHINE] = "image is for another machine type",
+    [BOOT_ERR_PE_FORMAT] = "image has no valid 64-bit (PE32+) optional header",
+    [BOOT_ERR_PE_SUBSYSTEM] = "image is no EFI application",
+    [BOOT_ERR_PE_ALIGNMENT] = "image has an impossible alignment",
+    [BOOT_ERR_PE_HEADERS] = "image headers contradict each other about their size",
+    [BOOT_ERR_PE_SECTION_COUNT] = "image has no section or more than 96 of them",
+    [BOOT_ERR_PE_SECTION] = "section lies outside the image or over its headers",
+    [BOOT_ERR_PE_ENTRY_POINT] = "entry point lies outside the image's loaded code",
+    [BOOT_ERR_PE_DIRECTORY] = "certificate or relocation table lies outside the image",
+    [BOOT_ERR_UNKNOWN_WORD] = "unknown option",
+    [BOOT_ERR_OPTION_NO_VALUE] = "option needs a value",
+    [BOOT_ERR_OPTION_VALUE] = "option takes no value",
+    [BOOT_ERR_ENTRY_NAME] = "entry is named by its file name, not by a path",
+    [BOOT_ERR_FEATURE_NUMBER] = "feature is a decimal number from 0 to 63",
+    [BOOT_ERR_FEATURE_REQUIRED] = "feature 32 (VERSION_1) cannot be declined, the driver needs it",
+};
+
 const char *boot_status_reason(boot_status status)
 {
-    switch (status) {
-    case BOOT_OK:
-        return "no error";
-    case BOOT_ERR_BUFFER_TOO_SMALL:
-        return "text is too long for its buffer";
-    case BOOT_ERR_ENCODING:
-        return "text is not valid Unicode";
-    case BOOT_ERR_CONTROL_BYTE:
-        return "value contains a control character";
-    case BOOT_ERR_ENTRY_TOO_LARGE:
-        return "boot entry is larger than 256 KiB";
-    case BOOT_ERR_NO_KERNEL:
-        return "boot entry has neither a linux nor an efi key";
-    case BOOT_ERR_DUPLICATE_KEY:
-        return "key stands twice in the boot entry";
-    case BOOT_ERR_PATH_MISSING:
-        return "key needs the path of a file";
-    case BOOT_ERR_PATH_PARENT:
-        return "path contains a \"..\" component";
-    case BOOT_ERR_PATH_BACKSLASH:
-        return "path contains a backslash, the separator is \"/\"";
-    case BOOT_ERR_VALUE_TOO_LONG:
-        return "value is longer than 4096 bytes";
-    case BOOT_ERR_OPTIONS_TOO_LONG:
-        return "options are longer than 64 KiB";
-    case BOOT_ERR_TOO_MANY_INITRDS:
-        return "more than 16 initrd keys";
-    case BOOT_ERR_TOO_MANY_OPTION_LINES:
-        return "more than 64 options keys";
-    case BOOT_ERR_PE_SIGNATURE:
-        return "not a PE image";
-    case BOOT_ERR_PE_TRUNCATED:
-        return "image is truncated: its headers promise more than the file holds";
-    case BOOT_ERR_PE_MACHINE:
-        return "image is for another machine type";
-    case BOOT_ERR_PE_FORMAT:
-        return "image has no valid 64-bit (PE32+) optional header";
-    case BOOT_ERR_PE_SUBSYSTEM:
-        return "image is no EFI application";
-    case BOOT_ERR_PE_ALIGNMENT:
-        return "image has an impossible alignment";
-    case BOOT_ERR_PE_HEADERS:
-        return "image headers contradict each other about their size";
-    case BOOT_ERR_PE_SECTION_COUNT:
-        return "image has no section or more than 96 of them";
-    case BOOT_ERR_PE_SECTION:
-        return "section lies outside the image or over its headers";
-    case BOOT_ERR_PE_ENTRY_POINT:
-        return "entry point lies outside the image's loaded code";
-    case BOOT_ERR_PE_DIRECTORY:
-        return "certificate or relocation table lies outside the image";
-    case BOOT_ERR_UNKNOWN_WORD:
-        return "unknown option";
-    case BOOT_ERR_OPTION_NO_VALUE:
-        return "option needs a value";
-    case BOOT_ERR_OPTION_VALUE:
-        return "option takes no value";
-    case BOOT_ERR_ENTRY_NAME:
-        return "entry is named by its file name, not by a path";
-    case BOOT_ERR_FEATURE_NUMBER:
-        return "feature is a decimal number from 0 to 63";
-    case BOOT_ERR_FEATURE_REQUIRED:
-        return "feature 32 (VERSION_1) cannot be declined, the driver needs it";
-    case BOOT_STATUS_COUNT:
-        break;
-    }
-    return "unknown status";
+    /* Unsigned, so that a negative value is out of bounds too. */
+    if ((unsigned)status >= BOOT_STATUS_COUNT || boot_reasons[status] == NULL)
+        return "unknown status";
+    return boot_reasons[status];
 }
