@@ -51,7 +51,9 @@ static EFI_STATUS main_read_settings(EFI_LOADED_IMAGE *loaded, char **ret_text,
         return EFI_OUT_OF_RESOURCES;
     if (utf16_to_utf8(loaded->LoadOptions, units, *ret_text, capacity - 1, &line) != BOOT_OK)
         line = (struct text_slice){0};
-    boot_status result = settings_parse(line, true, ret_settings, &bad_word);
+    /* The shell puts the program's name first, a boot option does not. */
+    bool with_program_name = line.bytes > 0 && line.start[0] != '-';
+    boot_status result = settings_parse(line, with_program_name, ret_settings, &bad_word);
     if (result == BOOT_OK)
         return EFI_SUCCESS;
 
