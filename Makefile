@@ -16,7 +16,7 @@ PACKAGES_TEST  := $(PACKAGES_RUN) libcmocka-dev clang clang-format python3-pytes
 DRIVERS  := core/device.c core/virtqueue.c transports/pci_caps.c transports/pci_modern.c devices/blk.c
 BOOT     := boot/entry.c boot/pe.c boot/settings.c boot/status.c boot/utf16.c boot/version_order.c
 GLUE     := efi/bind.c efi/block_io.c efi/clock_$(ARCH).c efi/component_name.c efi/device_name.c \
-            efi/disk.c efi/message.c efi/pci_window.c efi/platform.c efi/status.c
+            efi/disk.c efi/gpt_repair.c efi/message.c efi/pci_window.c efi/platform.c efi/status.c
 VIRTBOOT := $(DRIVERS) $(GLUE) $(BOOT) efi/main.c efi/volume.c efi/entries.c efi/image.c efi/initrd.c
 VIRTIO   := $(DRIVERS) $(GLUE) efi/driver_main.c
 
@@ -31,7 +31,7 @@ LDFLAGS_EFI := -nostdlib -znocombreloc -shared -Bsymbolic --no-undefined -z noex
 # The tests run the same sources natively, with every access to shared memory observed.
 CFLAGS_HOST := -std=c11 -g -O1 -D_GNU_SOURCE -DVIO_MEM_HOOKS -fshort-wchar -fno-omit-frame-pointer \
                -fsanitize=address,undefined -fno-sanitize-recover=all $(WARNINGS) -I. -MMD -MP
-HOST_EFI := efi/block_io.c efi/status.c efi/volume.c
+HOST_EFI := efi/block_io.c efi/gpt_repair.c efi/status.c efi/volume.c
 UNIT     := $(basename $(notdir $(wildcard tests/unit/test_*.c)))
 PROGRAMS := $(basename $(notdir $(wildcard tests/qemu/programs/*.c)))
 QEMU_IN  := build/kernel/vmlinuz build/initramfs.img $(PROGRAMS:%=$(B)/test/%.efi)
@@ -71,7 +71,7 @@ $(B)/obj/%.o: %.c | packages-build
 
 $(B)/obj/virtboot.so: $(VIRTBOOT:%.c=$(B)/obj/%.o)
 $(B)/obj/virtio.so: $(VIRTIO:%.c=$(B)/obj/%.o)
-$(B)/obj/test/%.so: $(B)/obj/test/%.o
+$(PROGRAMS:%=$(B)/obj/test/%.so): %.so: %.o
 $(B)/obj/%.so:
 	$(call say,LD)
 	$(Q)ld $(LDFLAGS_EFI) /usr/lib/crt0-efi-$(ARCH).o $^ -lefi -lgnuefi -o $@

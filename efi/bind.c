@@ -164,12 +164,28 @@ static bool bind_is_virtio_disk(EFI_HANDLE controller)
     return !EFI_ERROR(status) && pci_window_virtio_id(pci_io) == VIRTIO_ID_BLOCK;
 }
 
+/* Whether any driver has the controller; what cannot be told counts as held. */
+static bool bind_is_idle(EFI_HANDLE controller)
+{
+    cleanup_pool EFI_OPEN_PROTOCOL_INFORMATION_ENTRY *entries = NULL;
+    UINTN n_entries = 0;
+
+    EFI_STATUS status =
+        BS->OpenProtocolInformation(controller, &gEfiPciIoProtocolGuid, &entries, &n_entries);
+    for (UINTN i = 0; i < n_entries; i++) {
+        if (entries[i].Attributes & EFI_OPEN_PROTOCOL_BY_DRIVER)
+            return false;
+    }
+    return !EFI_ERROR(status);
+}
+
 static void bind_take_over_disk(EFI_HANDLE controller)
 {
     EFI_HANDLE our_driver[] = {binding_protocol.DriverBindingHandle, NULL};
 
     if (bind_find_disk(controller))
         return;
+    bool was_idle = bind_is_idle(controller);
     /* Nobody may hold it yet, which is reported like a failure and is fine. */
     (void)BS->DisconnectController(controller, NULL, NULL);
 
@@ -177,6 +193,9 @@ static void bind_take_over_disk(EFI_HANDLE controller)
     driver.connecting = controller;
     (void)BS->ConnectController(controller, our_driver, NULL, FALSE);
     driver.connecting = NULL;
+    struct disk *disk = bind_find_disk(controller);
+    if (disk)
+        disk->was_idle = was_idle;
 }
 
 /* Calls @p visit for each virtio disk; how many there were. */
@@ -217,20 +236,32 @@ UINTN bind_take_over(void)
     return n_disks;
 }
 
+/*
+ * The firmware's driver gets what it had. A disk that no driver had stays without one: connecting it
+ * would let the firmware repair, that is write, a damaged partition table that it never looked at.
+ */
+static EFI_STATUS bind_give_back_disk(const struct disk *disk)
+{
+    EFI_HANDLE controller = disk->controller;
+    bool was_idle = disk->was_idle;
+
+    EFI_STATUS status =
+        BS->DisconnectController(controller, binding_protocol.DriverBindingHandle, NULL);
+    if (EFI_ERROR(status)) {
+        message_error(disk->name, NULL, L"cannot be given back to the firmware: %r", status);
+        return status;
+    }
+    if (!was_idle)
+        bind_connect_firmware(controller);
+    return EFI_SUCCESS;
+}
+
 EFI_STATUS bind_give_back(void)
 {
     EFI_STATUS status = EFI_SUCCESS;
 
     driver.gives_back = true;
-    while (driver.disks && !EFI_ERROR(status)) {
-        struct disk *disk = driver.disks;
-        status =
-            BS->DisconnectController(disk->controller, binding_protocol.DriverBindingHandle, NULL);
-        if (EFI_ERROR(status))
-            message_error(disk->name, NULL, L"cannot be given back to the firmware: %r", status);
-    }
-    if (!EFI_ERROR(status))
-        status = bind_uninstall();
-    (void)bind_for_each_virtio_disk(bind_connect_firmware);
-    return status;
+    while (driver.disks && !EFI_ERROR(status))
+        status = bind_give_back_disk(driver.disks);
+    return EFI_ERROR(status) ? status : bind_uninstall();
 }

@@ -39,7 +39,7 @@ EFI_STATUS bind_install(EFI_HANDLE image, const struct bind_policy *policy);
 UINTN bind_take_over(void);
 
 /**
- * Stop driving disks, uninstall the binding, and let the firmware's drivers have all the disks.
+ * Stop driving disks, let the firmware's drivers have those that they had, uninstall the binding.
  *
  * @return EFI_SUCCESS; otherwise a disk could not be stopped, and the binding is still installed
  */

@@ -75,6 +75,8 @@ static EFI_STATUS EFIAPI block_io_read(EFI_BLOCK_IO_PROTOCOL *protocol, UINT32 m
     EFI_TPL old_tpl = BS->RaiseTPL(TPL_NOTIFY);
     vio_status result =
         virtio_blk_read(block_io->blk, block_io_sector(block_io, lba), buffer, bytes);
+    if (result == VIO_OK)
+        gpt_repair_apply(&block_io->gpt_repair, block_io->media.BlockSize, lba, bytes, buffer);
     BS->RestoreTPL(old_tpl);
     return block_io_status(result);
 }
@@ -85,12 +87,11 @@ static EFI_STATUS EFIAPI block_io_write(EFI_BLOCK_IO_PROTOCOL *protocol, UINT32 
     struct block_io *block_io = block_io_from(protocol);
 
     EFI_STATUS status = block_io_check(block_io, media_id, lba, bytes, buffer);
-    if (EFI_ERROR(status))
+    if (EFI_ERROR(status) || bytes == 0)
         return status;
     if (block_io->media.ReadOnly)
-        return EFI_WRITE_PROTECTED;
-    if (bytes == 0)
-        return EFI_SUCCESS;
+        return gpt_repair_write(&block_io->gpt_repair, block_io->media.BlockSize, lba, bytes,
+                                buffer);
 
     EFI_TPL old_tpl = BS->RaiseTPL(TPL_NOTIFY);
     vio_status result =
@@ -143,4 +144,9 @@ void block_io_init(struct block_io *block_io, struct virtio_blk *blk, bool publi
             },
         .blk = blk,
     };
+}
+
+void block_io_release(struct block_io *block_io)
+{
+    gpt_repair_release(&block_io->gpt_repair);
 }

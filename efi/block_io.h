@@ -11,12 +11,14 @@
 #define EFI_BLOCK_IO_H
 
 #include "devices/blk.h"
+#include "efi/gpt_repair.h"
 #include "efi/uefi.h"
 
 struct block_io {
     EFI_BLOCK_IO_PROTOCOL protocol; /**< what is installed on the handle */
     EFI_BLOCK_IO_MEDIA media;
     struct virtio_blk *blk;
+    struct gpt_repair gpt_repair; /**< for media published read-only */
 };
 
 /**
@@ -29,5 +31,8 @@ struct block_io {
  *                           EFI_BLOCK_IO, and who only loads must not write
  */
 void block_io_init(struct block_io *block_io, struct virtio_blk *blk, bool publish_read_only);
+
+/** Free what the protocol's life has collected, once nobody has it any more. */
+void block_io_release(struct block_io *block_io);
 
 #endif

@@ -107,6 +107,7 @@ EFI_STATUS disk_open(struct disk *disk, EFI_HANDLE controller, EFI_PCI_IO_PROTOC
     return EFI_SUCCESS;
 
 err_publish:
+    block_io_release(&disk->block_io);
     (void)BS->CloseEvent(disk->exit_event); /* ours, so it can be closed */
 err_event:
     message_error(disk->name, NULL, L"the firmware refused to publish it: %r", status);
@@ -122,6 +123,7 @@ EFI_STATUS disk_close(struct disk *disk)
         disk->controller, &gEfiBlockIoProtocolGuid, &disk->block_io.protocol, NULL);
     if (EFI_ERROR(status))
         return status;
+    block_io_release(&disk->block_io);
     (void)BS->CloseEvent(disk->exit_event); /* ours, so it can be closed */
     virtio_blk_close(&disk->blk);
     disk_restore_function(disk);

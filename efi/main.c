@@ -172,8 +172,8 @@ static EFI_STATUS main_start(struct boot *boot, EFI_HANDLE kernel_image)
 
     /* Here only a program that is no kernel comes back, or a kernel that did not get far. */
     initrd_withdraw();
-    if (EFI_ERROR(boot->offer.status) && boot->offer.status != EFI_NOT_READY)
-        status = boot->offer.status;
+    if (boot->n_initrds && EFI_ERROR(boot->offer.status) && boot->offer.status != EFI_NOT_READY)
+        return boot->offer.status; /* reported when it happened */
     if (EFI_ERROR(status))
         message_error(boot->chosen.volume->disk->name, boot->kernel.shown_path,
                       L"came back with: %r", status);
@@ -231,6 +231,8 @@ static EFI_STATUS main_run(struct boot *boot)
     if (n_disks == 0) {
         message_error(NULL, NULL, L"no virtio disk found on any PCI bus");
         status = EFI_NOT_FOUND;
+    } else if (!bind_first_disk()) {
+        status = EFI_DEVICE_ERROR; /* each disk's reason was reported */
     } else {
         status = main_boot(boot);
     }
