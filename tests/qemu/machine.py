@@ -1,0 +1,524 @@
+"""One QEMU machine with OVMF: started, watched on its serial line, ended, and judged.
+
+Every run has a time limit and ends with a RunResult. What must hold in every run (no CPU
+exception, no complaint of QEMU about the driver, disks as they were) is checked here by default,
+so that no test can forget it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import qemu_trace
+from image import DiskImage
+
+QEMU = "qemu-system-x86_64"
+FIRMWARE_CODE = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
+FIRMWARE_VARIABLES = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
+
+DEFAULT_LIMIT_S = 60.0
+TAIL_LINES = 40
+POLL_S = 0.2
+
+# Disk n of the list sits here plus n, on every machine type, so that tests know its name.
+FIRST_SLOT = 0x10
+
+# The UEFI shell waits five seconds before its script unless a key comes.
+SHELL_COUNTDOWN = ("to skip startup.nsh", b"\r")
+
+# QEMU colours nothing, but OVMF positions, clears and colours, and Linux's tty layer may too.
+_ESCAPE = re.compile(r"\x1b(?:\[[0-9;?=]*[A-Za-z]|[()][A-Za-z0-9]|[A-Za-z=>])")
+_CARRIAGE_RETURNS = re.compile(r"\r+\n")
+
+# Words that stand on the serial line only when the guest's CPU met an exception.
+CPU_EXCEPTION = "X64 Exception"
+
+
+class MachineError(AssertionError):
+    """A run did not end as the test asked, or broke what holds for every run."""
+
+
+def device_name(number: int) -> str:
+    """What virtboot calls disk `number` of the machine."""
+    return f"virtio-blk 0000:00:{FIRST_SLOT + number:02x}.0"
+
+
+@dataclass(frozen=True)
+class ReadErrors:
+    """Reads that touch `sector` fail with EIO, for good."""
+
+    sector: int
+
+
+@dataclass(frozen=True)
+class Disk:
+    """One disk of the machine.
+
+    `options` go to the device (logical_block_size=4096, iommu_platform=on); `boot` puts it into
+    the firmware's boot order, in the order of the list.
+    """
+
+    image: DiskImage
+    bus: str = "virtio"
+    options: Mapping[str, str | int] = field(default_factory=dict)
+    read_only: bool = False
+    errors: ReadErrors | None = None
+    boot: bool = True
+    ioeventfd: bool = False
+    may_change: bool = False
+
+    def arguments(self, number: int, boot_index: int | None) -> list[str]:
+        """QEMU's words for the back end and the device."""
+        device = {**self._device(number), **self.options}
+        if boot_index is not None:
+            device["bootindex"] = boot_index
+        words = [f"{name}={value}" for name, value in device.items() if name != "driver"]
+        text = ",".join([str(device["driver"]), *words])
+        return [*self._block_nodes(number), "-device", text]
+
+    def _block_nodes(self, number: int) -> list[str]:
+        nodes: list[dict[str, Any]] = [
+            {
+                "driver": "file",
+                "filename": str(self.image.path),
+                "node-name": f"file{number}",
+                "read-only": self.read_only,
+            }
+        ]
+        if self.errors is not None:
+            rule = {"event": "none", "iotype": "read", "errno": 5, "sector": self.errors.sector}
+            nodes.append(
+                {
+                    "driver": "blkdebug",
+                    "image": f"file{number}",
+                    "node-name": f"debug{number}",
+                    "inject-error": [rule],
+                    "read-only": self.read_only,
+                }
+            )
+        nodes.append(
+            {
+                "driver": "raw",
+                "file": nodes[-1]["node-name"],
+                "node-name": f"disk{number}",
+                "read-only": self.read_only,
+            }
+        )
+        return [word for node in nodes for word in ("-blockdev", json.dumps(node))]
+
+    def _device(self, number: int) -> dict[str, str | int]:
+        match self.bus:
+            case "virtio":
+                return {
+                    "driver": "virtio-blk-pci",
+                    "addr": f"{FIRST_SLOT + number:#x}",
+                    "drive": f"disk{number}",
+                    "id": f"device{number}",
+                    "rerror": "report",
+                    "werror": "report",
+                    "ioeventfd": "on" if self.ioeventfd else "off",
+                }
+            case "ahci":
+                return {
+                    "driver": "ide-hd",
+                    "drive": f"disk{number}",
+                    "id": f"device{number}",
+                    "bus": f"ahci{number}.0",
+                }
+        raise ValueError(f"no such bus: {self.bus}")
+
+    def controller(self, number: int) -> list[str]:
+        """An AHCI disk brings its own controller, so that `pc` has one too."""
+        return ["-device", f"ahci,id=ahci{number}"] if self.bus == "ahci" else []
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run left behind."""
+
+    serial: bytes
+    stderr: str
+    exit_code: int | None
+    seconds: float
+    events: list[qemu_trace.Event]
+    disks: tuple[Disk, ...]
+    arguments: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The serial line as a reader sees it: no escape sequences, plain line ends."""
+        return plain_text(self.serial)
+
+    @property
+    def virtboot_lines(self) -> list[str]:
+        """What virtboot said, in order, without the progress display."""
+        lines = (line.rstrip() for line in self.text.split("\n"))
+        return [line.split("\r")[-1] for line in lines if "virtboot" in line]
+
+    def reads_and_notifications(self, disk: int) -> list[qemu_trace.Event]:
+        """What only a running driver causes."""
+        kinds = (qemu_trace.Read, qemu_trace.Notify)
+        return [event for event in self.events if event.disk == disk and isinstance(event, kinds)]
+
+    def assert_ordered(self, *texts: str) -> None:
+        """Each of `texts` stands on the serial line, one after the other."""
+        position = 0
+        for wanted in texts:
+            found = self.text.find(wanted, position)
+            if found < 0:
+                where = "after the text before it" if wanted in self.text else "at all"
+                raise MachineError(f"not on the serial line {where}: {wanted!r}\n{self.tail()}")
+            position = found + len(wanted)
+
+    def tail(self) -> str:
+        """The end of the serial line and QEMU's own words, for failure messages."""
+        return _tail(self.serial, self.stderr)
+
+
+def plain_text(raw: bytes) -> str:
+    """Strip what a terminal would not show. Lone carriage returns stay: progress uses them."""
+    text = _ESCAPE.sub("", raw.decode("utf-8", errors="replace"))
+    return _CARRIAGE_RETURNS.sub("\n", text)
+
+
+def _tail(serial: bytes, stderr: str) -> str:
+    lines = [line for line in plain_text(serial).splitlines() if line.strip()]
+    text = "\n".join(lines[-TAIL_LINES:])
+    return f"--- end of the serial line ---\n{text}\n--- QEMU's messages ---\n{stderr}"
+
+
+class Qmp:
+    """A few QMP commands over the unix socket."""
+
+    def __init__(self, path: Path, deadline: float) -> None:
+        self._socket = _connect(path, deadline)
+        self._file = self._socket.makefile("rw")
+        self._file.readline()  # greeting
+        self.execute("qmp_capabilities")
+
+    def execute(self, command: str, **arguments: Any) -> Any:
+        """Run one command and return its answer; events in between are dropped."""
+        request = {"execute": command, "arguments": arguments}
+        self._file.write(json.dumps(request) + "\n")
+        self._file.flush()
+        while line := self._file.readline():
+            answer = json.loads(line)
+            if "error" in answer:
+                raise MachineError(f"QMP {command}: {answer['error']['desc']}")
+            if "return" in answer:
+                return answer["return"]
+        raise MachineError(f"QMP {command}: QEMU has gone")
+
+    def close(self) -> None:
+        """Close the connection, not QEMU."""
+        self._file.close()
+        self._socket.close()
+
+
+def _connect(path: Path, deadline: float) -> socket.socket:
+    """QEMU makes its socket shortly after its start."""
+    while True:
+        client = socket.socket(socket.AF_UNIX)
+        client.settimeout(5)
+        try:
+            client.connect(str(path))
+            return client
+        except (FileNotFoundError, ConnectionRefusedError):
+            client.close()
+            if time.monotonic() > deadline:
+                raise MachineError("QEMU offers no QMP socket") from None
+            time.sleep(0.02)
+
+
+def machine_arguments(
+    folder: Path, disks: Sequence[Disk], *, machine: str = "q35", memory_mib: int = 256
+) -> list[str]:
+    """The part of the command line that every machine here has; serial and QMP not included."""
+    variables = folder / "variables.fd"
+    if not variables.exists():
+        shutil.copyfile(FIRMWARE_VARIABLES, variables)
+    words = [QEMU, "-nodefaults", "-machine", machine, "-accel", "tcg", "-cpu", "max"]
+    words += ["-m", str(memory_mib), "-display", "none", "-net", "none", "-no-reboot"]
+    words += _pflash(0, FIRMWARE_CODE, read_only=True) + _pflash(1, variables, read_only=False)
+    boot_index = 0
+    for number, disk in enumerate(disks):
+        words += disk.controller(number)
+        words += disk.arguments(number, boot_index if disk.boot else None)
+        boot_index += disk.boot
+    return words
+
+
+def _pflash(unit: int, file: Path, *, read_only: bool) -> list[str]:
+    state = "on" if read_only else "off"
+    return ["-drive", f"if=pflash,format=raw,unit={unit},readonly={state},file={file}"]
+
+
+class Machine:
+    """A running QEMU. Use run_machine() unless the test must talk to it on the way."""
+
+    def __init__(
+        self,
+        disks: Sequence[Disk],
+        *,
+        machine: str = "q35",
+        memory_mib: int = 256,
+        limit_s: float = DEFAULT_LIMIT_S,
+        keys: Sequence[tuple[str, bytes]] = (SHELL_COUNTDOWN,),
+        extra_arguments: Sequence[str] = (),
+        never: Sequence[str] = (),
+        on_serial: Callable[[bytes], None] | None = None,
+    ) -> None:
+        """`keys` answers texts by typing. A text of `never` ends the run as failed, at once."""
+        self._never = tuple(never)
+        self._on_serial = on_serial
+        self.disks = tuple(disks)
+        self._keys = list(keys)
+        self._limit_s = limit_s
+        self._folder = Path(tempfile.mkdtemp(prefix="virtboot-"))
+        self._serial = bytearray()
+        self._ended = False
+        self._checksums = [disk.image.sha256() for disk in self.disks]
+        arguments = machine_arguments(
+            self._folder, self.disks, machine=machine, memory_mib=memory_mib
+        )
+        arguments += self._watching_arguments() + list(extra_arguments)
+        self._arguments = tuple(arguments)
+        self._started = time.monotonic()
+        self._deadline = self._started + limit_s
+        with (self._folder / "stderr").open("wb") as stderr:
+            # A session of its own, so that the time limit can end all of it.
+            self._process = subprocess.Popen(
+                arguments,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                start_new_session=True,
+            )
+        self._qmp: Qmp | None = None
+
+    def _watching_arguments(self) -> list[str]:
+        events = self._folder / "events"
+        events.write_text("".join(f"{event}\n" for event in qemu_trace.TRACE_EVENTS))
+        return [
+            *("-chardev", "stdio,id=serial,signal=off", "-serial", "chardev:serial"),
+            *("-qmp", f"unix:{self._folder}/qmp,server=on,wait=off"),
+            *("-trace", f"events={events},file={self._folder}/trace"),
+        ]
+
+    @property
+    def pid(self) -> int:
+        """QEMU's process."""
+        return self._process.pid
+
+    @property
+    def text(self) -> str:
+        """The serial line so far."""
+        return plain_text(bytes(self._serial))
+
+    def qmp(self) -> Qmp:
+        """The machine's QMP connection, made at first use."""
+        if self._qmp is None:
+            self._qmp = Qmp(self._folder / "qmp", self._deadline)
+        return self._qmp
+
+    def wait_for(self, *texts: str) -> None:
+        """Follow the serial line until all of `texts` stood on it; the machine keeps running."""
+        if not self.wait_until(lambda text: all(wanted in text for wanted in texts)):
+            missing = [wanted for wanted in texts if wanted not in self.text]
+            raise MachineError(f"QEMU ended before {missing} appeared\n{self._evidence()}")
+
+    def wait_for_end(self) -> None:
+        """Follow the serial line until QEMU exits by itself."""
+        self.wait_until(lambda text: False)
+
+    def wait_until(self, is_enough: Callable[[str], bool]) -> bool:
+        """Follow the serial line until its text is enough. False if QEMU ended before."""
+        with selectors.DefaultSelector() as selector:
+            assert self._process.stdout is not None
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            while True:
+                text = self.text
+                if is_enough(text):
+                    return True
+                self._refuse(text)
+                self._press_keys(text)
+                if not self._follow(selector):
+                    return is_enough(self.text)
+
+    def _follow(self, selector: selectors.BaseSelector) -> bool:
+        """Take what is there. False at the end of the serial line, which is QEMU's."""
+        if time.monotonic() > self._deadline:
+            raise MachineError(f"time limit of {self._limit_s:.0f} s\n{self._evidence()}")
+        for key, _ in selector.select(POLL_S):
+            chunk = os.read(key.fd, 65536)
+            if not chunk:
+                self._ended = True
+                return False
+            self._serial += chunk
+            if self._on_serial is not None:
+                self._on_serial(chunk)
+        return True
+
+    def _refuse(self, text: str) -> None:
+        """Waiting on for the time limit would tell nothing more."""
+        for unwanted in self._never:
+            if unwanted in text:
+                raise MachineError(f"{unwanted!r} must not appear\n{self._evidence()}")
+
+    def _press_keys(self, text: str) -> None:
+        for pattern, keys in self._keys:
+            if pattern in text:
+                self._keys.remove((pattern, keys))
+                self.press(keys)
+                return
+
+    def press(self, keys: bytes) -> None:
+        """Type on the serial console."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(keys)
+        self._process.stdin.flush()
+
+    def finish(self, *, check: bool = True) -> RunResult:
+        """End QEMU if it still runs, collect what it left, and check what must always hold."""
+        self._quit()
+        result = RunResult(
+            serial=bytes(self._serial),
+            stderr=self._stderr(),
+            exit_code=self._process.returncode,
+            seconds=time.monotonic() - self._started,
+            events=self._events(),
+            disks=self.disks,
+            arguments=self._arguments,
+        )
+        if check:
+            self._check(result)
+        return result
+
+    def close(self) -> None:
+        """Leave neither process nor files behind, whatever happened."""
+        if self._qmp is not None:
+            self._qmp.close()
+            self._qmp = None
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> Machine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _quit(self) -> None:
+        """QMP's quit ends QEMU without the message that a signal would add to stderr."""
+        if not self._ended and self._process.poll() is None:
+            try:
+                self.qmp().execute("quit")
+            except (MachineError, OSError):
+                pass  # it ended at the same moment
+        try:
+            rest, _ = self._process.communicate(timeout=10)
+        except subprocess.TimeoutExpired:
+            raise MachineError(f"QEMU does not end\n{self._evidence()}") from None
+        self._serial += rest
+
+    def _stderr(self) -> str:
+        return (self._folder / "stderr").read_text(errors="replace")
+
+    def _events(self) -> list[qemu_trace.Event]:
+        n_disks = sum(disk.bus == "virtio" for disk in self.disks)
+        file = self._folder / "trace"
+        if n_disks == 0 or not file.exists():
+            return []
+        return qemu_trace.parse_trace(file.read_text(errors="replace"), n_disks)
+
+    def _check(self, result: RunResult) -> None:
+        """What holds in every run, whatever the test is about."""
+        if CPU_EXCEPTION in result.text:
+            raise MachineError(f"the CPU met an exception\n{result.tail()}")
+        if result.stderr.strip():
+            raise MachineError(f"QEMU complains:\n{result.tail()}")
+        allowed = {number for number, disk in enumerate(self._virtio_disks()) if disk.may_change}
+        writes = qemu_trace.writes(result.events)
+        written = [write for write in writes if write.disk not in allowed]
+        if written:
+            raise MachineError(f"{len(written)} write requests, the first {written[0]}")
+        for disk, checksum in zip(self.disks, self._checksums, strict=True):
+            if not disk.may_change and disk.image.sha256() != checksum:
+                raise MachineError(f"{disk.image.path.name} has changed")
+
+    def _virtio_disks(self) -> list[Disk]:
+        """In the order in which the trace counts them."""
+        return [disk for disk in self.disks if disk.bus == "virtio"]
+
+    def _evidence(self) -> str:
+        return _tail(bytes(self._serial), self._stderr())
+
+
+def run_machine(
+    disks: Sequence[Disk],
+    *,
+    until: str | Sequence[str] | None = None,
+    settle_s: float = 0,
+    check: bool = True,
+    **options: Any,
+) -> RunResult:
+    """Run a machine until all texts of `until` stood on its serial line, or until it ends.
+
+    `options` are Machine's. Without `until` the machine must end by itself within the limit.
+    `settle_s` lets it go on for a while after the texts, for what makes no sound.
+    """
+    texts = [until] if isinstance(until, str) else list(until or [])
+    with Machine(disks, **options) as machine:
+        if texts:
+            machine.wait_for(*texts)
+            time.sleep(settle_s)
+        else:
+            machine.wait_for_end()
+        return machine.finish(check=check)
+
+
+class Shell:
+    """The UEFI shell on the serial line: type a command, get what it printed."""
+
+    _PROMPT = re.compile(r"^(?:Shell|[A-Za-z]+\d+:[^>\n]*)> $", re.M)
+
+    def __init__(self, machine: Machine) -> None:
+        """The machine must end in the shell, and no disk of it may have a startup.nsh."""
+        self._machine = machine
+        self._await_prompt(0)
+
+    def run(self, command: str) -> str:
+        """Run one command; returns its output without the echo."""
+        start = len(self._machine.text)
+        self._machine.press(command.encode() + b"\r")
+        return self._await_prompt(start)
+
+    def _await_prompt(self, start: int) -> str:
+        ended = not self._machine.wait_until(lambda text: self._at_prompt(text, start))
+        if ended:
+            raise MachineError("QEMU ended in the UEFI shell")
+        output = self._machine.text[start:].split("\n")
+        return "\n".join(output[1:-1])
+
+    def _at_prompt(self, text: str, start: int) -> bool:
+        """At the end of the text and behind the line with the command."""
+        last = text.rfind("\n") + 1
+        return last > start and self._PROMPT.match(text, last) is not None
