@@ -13,7 +13,8 @@ PACKAGES_RUN   := $(PACKAGES_BUILD) qemu-system-x86 qemu-utils ovmf mtools dosfs
                   busybox-static cpio kmod python3
 PACKAGES_TEST  := $(PACKAGES_RUN) libcmocka-dev clang clang-format python3-pytest python3-pytest-xdist
 
-DRIVERS  := core/device.c core/virtqueue.c transports/pci_caps.c transports/pci_modern.c devices/blk.c
+DRIVERS  := core/device.c core/virtqueue.c transports/pci_caps.c transports/pci_modern.c \
+            devices/blk.c devices/blk_setup.c
 BOOT     := boot/entry.c boot/pe.c boot/settings.c boot/status.c boot/utf16.c boot/version_order.c
 GLUE     := efi/bind.c efi/block_io.c efi/clock_$(ARCH).c efi/component_name.c efi/device_name.c \
             efi/disk.c efi/gpt_repair.c efi/message.c efi/pci_window.c efi/platform.c efi/status.c
@@ -81,7 +82,7 @@ $(B)/virtio.efi: SUBSYSTEM := efi-bsdrv
 $(B)/%.efi: SUBSYSTEM := efi-app
 $(B)/%.efi: $(B)/obj/%.so
 	$(call say,EFI)
-	$(Q)mkdir -p $(@D) && objcopy $(EFI_SECTIONS) --target $(SUBSYSTEM)-$(ARCH) $< $@
+	$(Q)mkdir -p $(@D) && objcopy --strip-all $(EFI_SECTIONS) --target $(SUBSYSTEM)-$(ARCH) $< $@
 
 # --- What is booted: Debian's kernel, fetched and never installed, and a small userspace ----------
 build/kernel/vmlinuz: tests/qemu/fetch_kernel.sh | packages-run

@@ -253,7 +253,8 @@ bool entry_file_name_is_entry(struct text_slice file_name)
 {
     size_t stem_bytes = entry_stem(file_name).bytes;
 
-    return stem_bytes > 0 && stem_bytes < file_name.bytes && file_name.start[0] != '.';
+    return stem_bytes > 0 && stem_bytes < file_name.bytes && file_name.start[0] != '.' &&
+           !text_has_control(file_name);
 }
 
 bool entry_file_name_matches(struct text_slice file_name, struct text_slice wanted)

@@ -120,7 +120,8 @@ BOOT_MUST_CHECK boot_status entry_path_to_uefi(struct text_slice path, uint16_t 
                                                size_t capacity_units, size_t *ret_units);
 
 /**
- * Decide whether a file in /loader/entries is an entry: "<name>.conf", not hidden by a leading dot.
+ * Decide whether a file in /loader/entries is an entry: "<name>.conf", not hidden by a leading dot,
+ * without control characters.
  *
  * @param file_name  without the folder
  * @return true for an entry

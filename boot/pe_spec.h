@@ -1,8 +1,9 @@
 /** @file
  * Offsets and constants of a PE32+ image.
  * Spec:      Microsoft PE Format: MS-DOS Stub; Signature; COFF File Header; Optional Header;
- * Section Table (Section Headers). UEFI 2.10, 2.1.1 UEFI Images. Units:     offsets in bytes; every
- * field is little-endian and may lie at any address, so there are no structs to lay over it.
+ *            Section Table (Section Headers). UEFI 2.10, 2.1.1 UEFI Images.
+ * Units:     offsets in bytes; every field is little-endian and may lie at any address, so there
+ *            are no structs to lay over it.
  */
 #ifndef BOOT_PE_SPEC_H
 #define BOOT_PE_SPEC_H

@@ -3,7 +3,7 @@
  * Knows:     nothing.
  * Ownership: the reasons are string literals.
  * Trust:     every value but BOOT_OK and BOOT_ERR_BUFFER_TOO_SMALL blames the input, never the
- * caller.
+ *            caller.
  */
 #ifndef BOOT_STATUS_H
 #define BOOT_STATUS_H

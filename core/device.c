@@ -89,25 +89,10 @@ bool vio_device_offers(const struct vio_device *device, unsigned feature_bit)
     return (device->offered & VIO_FEATURE(feature_bit)) != 0;
 }
 
-/*
- * 2.2.1: a feature stands only with those it depends on. Bits that the driver does not implement
- * never get here, so only dependencies among implemented ones matter.
- */
+/* 2.2.1: bits above 31 depend on VERSION_1, for a device without it is driven as a legacy one. */
 static uint64_t device_drop_unsupported_dependencies(uint64_t features)
 {
-    static const struct {
-        uint64_t feature;
-        uint64_t needs;
-    } dependencies[] = {
-        {VIO_FEATURE(VIRTIO_F_NOTIFICATION_DATA), VIO_FEATURE(VIRTIO_F_VERSION_1)},
-        {VIO_FEATURE(VIRTIO_F_ACCESS_PLATFORM), VIO_FEATURE(VIRTIO_F_VERSION_1)},
-    };
-
-    for (unsigned i = 0; i < sizeof(dependencies) / sizeof(dependencies[0]); i++) {
-        if ((features & dependencies[i].needs) != dependencies[i].needs)
-            features &= ~dependencies[i].feature;
-    }
-    return features;
+    return features & VIO_FEATURE(VIRTIO_F_VERSION_1) ? features : (uint32_t)features;
 }
 
 /* Step 4: read what is offered, decide, and write back the subset that we implement. */

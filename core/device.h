@@ -2,10 +2,12 @@
  * Bring-up, reset and configuration space of a virtio device of any type.
  * Spec:      virtio 1.4, 3.1.1 Driver Requirements: Device Initialization; 2.1.1 Driver
  *            Requirements: Device Status Field; 2.2.1 Driver Requirements: Feature Bits; 2.4.2
- * Driver Requirements: Device Reset; 2.5.1 Driver Requirements: Device Configuration Space. Knows:
- * core/transport.h, core/platform.h, core/virtqueue.h. Ownership: transport, platform and queues
- * belong to the caller and outlive the device. Errors:    after a failed bring-up the device
- * carries FAILED, and vio_device.failure says at which step and what the device answered.
+ *            Driver Requirements: Device Reset; 2.5.1 Driver Requirements: Device Configuration
+ *            Space.
+ * Knows:     core/transport.h, core/platform.h, core/virtqueue.h.
+ * Ownership: transport, platform and queues belong to the caller and outlive the device.
+ * Errors:    after a failed bring-up the device carries FAILED, and vio_device.failure says at
+ *            which step and what the device answered.
  */
 #ifndef CORE_DEVICE_H
 #define CORE_DEVICE_H

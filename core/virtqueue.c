@@ -306,13 +306,11 @@ bool virtqueue_used_interrupt(struct virtqueue *vq)
 
 void virtqueue_enable_callbacks(struct virtqueue *vq)
 {
-    vq->callbacks_enabled = true;
     ring_store16(&vq->avail->flags, 0);
 }
 
 void virtqueue_disable_callbacks(struct virtqueue *vq)
 {
-    vq->callbacks_enabled = false;
     ring_store16(&vq->avail->flags, VIRTQ_AVAIL_F_NO_INTERRUPT);
 }
 

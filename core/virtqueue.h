@@ -8,11 +8,13 @@
  * Ownership: a chain is the caller's until virtqueue_add() returns VIO_OK, the device's until
  *            virtqueue_pop_used() returns its cookie, then the caller's again. After a timeout it
  *            stays the device's until vio_device_reset() has returned VIO_OK; virtqueue_drain()
- * then gives the cookies back. Trust:     used idx, id and len come from the device, each is read
- * once and compared with the shadow. The first lie breaks the queue for good: every later call
- * fails cleanly, and virtqueue_fault() says what was wrong. Nothing that we wrote into the rings is
- * ever read back. Threads:   none; an interrupt handler may call virtqueue_used_interrupt() and
- * nothing else. Units:     lengths in bytes, queue sizes in descriptors.
+ *            then gives the cookies back.
+ * Trust:     used idx, id and len come from the device, each is read once and compared with the
+ *            shadow. The first lie breaks the queue for good: every later call fails cleanly, and
+ *            virtqueue_fault() says what was wrong. Nothing that we wrote into the rings is ever
+ *            read back.
+ * Threads:   none; an interrupt handler may call virtqueue_used_interrupt() and nothing else.
+ * Units:     lengths in bytes, queue sizes in descriptors.
  */
 #ifndef CORE_VIRTQUEUE_H
 #define CORE_VIRTQUEUE_H
@@ -84,7 +86,6 @@ struct virtqueue {
     uint16_t used_next;       /**< free-running: next used element to look at */
     uint16_t used_seen;       /**< free-running: used idx when it was last read, found plausible */
     uint16_t drain_next;      /**< descriptor at which virtqueue_drain() goes on */
-    bool callbacks_enabled;
     enum virtqueue_fault fault;
     uint64_t fault_value; /**< what the device said */
     struct virtqueue_counters counters;

@@ -3,13 +3,8 @@
 #include "devices/blk.h"
 
 #include "core/mem.h"
+#include "devices/blk_private.h"
 #include "devices/blk_spec.h"
-
-#define BLK_QUEUE_INDEX 0u
-#define BLK_QUEUE_SIZE  128u
-
-/* Header and status around the data. */
-#define BLK_OVERHEAD_DESCRIPTORS 2u
 
 /* A status register read is a trip to the device, so not at every look at the used ring. */
 #define BLK_ALIVE_CHECK_US 100000u
@@ -17,10 +12,7 @@
 /* Not a status that the specification knows: a device that does not write it has not succeeded. */
 #define BLK_STATUS_UNWRITTEN 0xFFu
 
-#define BLK_BLOCK_BYTES_MAX (2u << 20)
-
-/* What the device shares with us per request; 32 bytes so that no two lie in one cache line's half.
- */
+/* What the device shares with us per request: two of them fill a cache line. */
 struct blk_slot_memory {
     struct virtio_blk_req_header header;
     uint8_t status;
@@ -40,159 +32,6 @@ struct blk_transfer {
     uint64_t first_sector;
     size_t all_bytes;
 };
-
-/* Configuration space, in the order of 5.2.4. */
-struct blk_config {
-    uint64_t capacity;
-    uint64_t size_max;
-    uint64_t seg_max;
-    uint64_t blk_size;
-    uint64_t physical_block_exp;
-    uint64_t alignment_offset;
-};
-
-#define BLK_FIELD(member, bytes, at, bit)                                                          \
-    {                                                                                              \
-        .offset = (at), .width_bytes = (bytes), .feature_bit = (bit),                              \
-        .destination = offsetof(struct blk_config, member)                                         \
-    }
-
-static const struct vio_config_field blk_config_fields[] = {
-    BLK_FIELD(capacity, 8, VIRTIO_BLK_CONFIG_CAPACITY, VIO_CONFIG_ALWAYS),
-    BLK_FIELD(size_max, 4, VIRTIO_BLK_CONFIG_SIZE_MAX, VIRTIO_BLK_F_SIZE_MAX),
-    BLK_FIELD(seg_max, 4, VIRTIO_BLK_CONFIG_SEG_MAX, VIRTIO_BLK_F_SEG_MAX),
-    BLK_FIELD(blk_size, 4, VIRTIO_BLK_CONFIG_BLK_SIZE, VIRTIO_BLK_F_BLK_SIZE),
-    BLK_FIELD(physical_block_exp, 1, VIRTIO_BLK_CONFIG_PHYSICAL_BLOCK_EXP, VIRTIO_BLK_F_TOPOLOGY),
-    BLK_FIELD(alignment_offset, 1, VIRTIO_BLK_CONFIG_ALIGNMENT_OFFSET, VIRTIO_BLK_F_TOPOLOGY),
-};
-
-#define BLK_SUPPORTED_FEATURES                                                                     \
-    (VIO_FEATURE(VIRTIO_F_VERSION_1) | VIO_FEATURE(VIRTIO_F_ACCESS_PLATFORM) |                     \
-     VIO_FEATURE(VIRTIO_BLK_F_SIZE_MAX) | VIO_FEATURE(VIRTIO_BLK_F_SEG_MAX) |                      \
-     VIO_FEATURE(VIRTIO_BLK_F_RO) | VIO_FEATURE(VIRTIO_BLK_F_BLK_SIZE) |                           \
-     VIO_FEATURE(VIRTIO_BLK_F_FLUSH) | VIO_FEATURE(VIRTIO_BLK_F_TOPOLOGY))
-
-static vio_status blk_refuse(struct virtio_blk *blk, vio_status status, const char *what,
-                             uint64_t value)
-{
-    /* What went wrong first is what a person wants to read. */
-    if (!blk->device.failure.what)
-        blk->device.failure =
-            (struct vio_failure){.what = what, .value = value, .value_is_valid = true};
-    return status;
-}
-
-/* --- Bring-up -------------------------------------------------------------------------------- */
-
-static vio_status blk_judge_geometry(struct virtio_blk *blk, const struct blk_config *config)
-{
-    uint64_t block = config->blk_size;
-
-    if (block < VIRTIO_BLK_SECTOR_BYTES || block > BLK_BLOCK_BYTES_MAX || (block & (block - 1)))
-        return blk_refuse(blk, VIO_ERR_UNSUPPORTED,
-                          "its logical block size is no power of two from 512 to 2 MiB:", block);
-    if (config->capacity == 0)
-        return blk_refuse(blk, VIO_ERR_UNSUPPORTED, "the disk is empty, its sectors are",
-                          config->capacity);
-    if (config->capacity > UINT64_MAX / VIRTIO_BLK_SECTOR_BYTES)
-        return blk_refuse(blk, VIO_ERR_DEVICE,
-                          "its capacity overflows, in sectors:", config->capacity);
-    if (config->capacity % (block / VIRTIO_BLK_SECTOR_BYTES))
-        return blk_refuse(
-            blk, VIO_ERR_UNSUPPORTED,
-            "its capacity is no multiple of its block size, in sectors:", config->capacity);
-    return VIO_OK;
-}
-
-/* 3.1.1 step 4: the configuration is read while features are still open. */
-static vio_status blk_judge_config(struct vio_device *device, void *context, uint64_t *features)
-{
-    struct virtio_blk *blk = context;
-    struct blk_config config = {0};
-
-    vio_status status =
-        vio_device_read_config(device, blk_config_fields,
-                               sizeof(blk_config_fields) / sizeof(blk_config_fields[0]), &config);
-    if (status != VIO_OK)
-        return status;
-
-    /* A feature that was declined takes its fields with it. */
-    if (!(*features & VIO_FEATURE(VIRTIO_BLK_F_BLK_SIZE)))
-        config.blk_size = VIRTIO_BLK_SECTOR_BYTES;
-    if (!(*features & VIO_FEATURE(VIRTIO_BLK_F_SIZE_MAX)))
-        config.size_max = UINT32_MAX;
-    if (!(*features & VIO_FEATURE(VIRTIO_BLK_F_SEG_MAX)))
-        config.seg_max = BLK_SEGMENTS_MAX;
-    status = blk_judge_geometry(blk, &config);
-    if (status != VIO_OK)
-        return status;
-
-    blk->info = (struct virtio_blk_info){
-        .capacity_sectors = config.capacity,
-        .block_bytes = (uint32_t)config.blk_size,
-        .read_only = vio_device_offers(device, VIRTIO_BLK_F_RO),
-        .has_flush = (*features & VIO_FEATURE(VIRTIO_BLK_F_FLUSH)) != 0,
-    };
-    if (*features & VIO_FEATURE(VIRTIO_BLK_F_TOPOLOGY)) {
-        blk->info.physical_block_exp = (uint8_t)config.physical_block_exp;
-        blk->info.alignment_offset_blocks = (uint8_t)config.alignment_offset;
-    }
-    blk->segment_bytes_max = (uint32_t)config.size_max;
-    /* A seg_max of 0 would forbid all data; devices that say so mean "no answer". */
-    blk->segments_max =
-        config.seg_max < BLK_SEGMENTS_MAX ? (uint16_t)config.seg_max : BLK_SEGMENTS_MAX;
-    if (blk->segments_max == 0)
-        blk->segments_max = 1;
-    return VIO_OK;
-}
-
-/* From segments per request to bytes per request, now that the queue's size is known. */
-static vio_status blk_find_limits(struct virtio_blk *blk)
-{
-    uint16_t queue_size = virtqueue_free_descriptors(&blk->vq);
-    uint64_t segments = blk->segments_max;
-
-    blk->info.queue_size = queue_size;
-    if (queue_size <= BLK_OVERHEAD_DESCRIPTORS)
-        return blk_refuse(blk, VIO_ERR_UNSUPPORTED,
-                          "its queue is too small for a request, its size is", queue_size);
-    if (segments > queue_size - BLK_OVERHEAD_DESCRIPTORS)
-        segments = queue_size - BLK_OVERHEAD_DESCRIPTORS;
-
-    uint64_t bytes = segments * blk->segment_bytes_max;
-    if (bytes > BLK_REQUEST_BYTES_MAX)
-        bytes = BLK_REQUEST_BYTES_MAX;
-    bytes -= bytes % blk->info.block_bytes;
-    if (bytes == 0)
-        return blk_refuse(blk, VIO_ERR_UNSUPPORTED,
-                          "its requests cannot hold one block, its size_max is",
-                          blk->segment_bytes_max);
-    blk->request_bytes_max = (uint32_t)bytes;
-    return VIO_OK;
-}
-
-static vio_status blk_bring_up(struct virtio_blk *blk)
-{
-    const struct vio_queue_plan queue = {
-        .vq = &blk->vq,
-        .index = BLK_QUEUE_INDEX,
-        .size_wanted = BLK_QUEUE_SIZE,
-        .rings = &blk->rings,
-        .shadow = blk->shadow,
-        .vector = VIO_NO_VECTOR,
-    };
-    const struct vio_bring_up_plan plan = {
-        .supported_features = BLK_SUPPORTED_FEATURES & ~blk->declined_features,
-        .required_features = VIO_FEATURE(VIRTIO_F_VERSION_1),
-        .judge_config = blk_judge_config,
-        .context = blk,
-        .queues = &queue,
-        .n_queues = 1,
-    };
-
-    vio_status status = vio_device_bring_up(&blk->device, &plan);
-    return status == VIO_OK ? blk_find_limits(blk) : status;
-}
 
 static void blk_make_slots(struct virtio_blk *blk)
 {
@@ -228,7 +67,8 @@ static void blk_stop_device(struct virtio_blk *blk)
 {
     struct vio_failure first = blk->device.failure;
 
-    if (vio_device_reset(&blk->device) == VIO_ERR_TIMEOUT) {
+    /* A device that reads as gone may be gone, or may lie: it has confirmed nothing. */
+    if (vio_device_reset(&blk->device) != VIO_OK) {
         blk->transport.ops->isolate(blk->transport.context);
         blk->quarantined = true;
     }
@@ -292,7 +132,7 @@ vio_status virtio_blk_open(struct virtio_blk *blk, const struct vio_transport *t
         blk->device.failure.what = "no memory for its queue";
         goto err_memory;
     }
-    status = blk_bring_up(blk);
+    status = blk_setup_bring_up(blk);
     if (status != VIO_OK)
         goto err_bring_up;
     blk_make_slots(blk);
@@ -390,18 +230,47 @@ static vio_status blk_add_request(struct virtio_blk *blk, const struct blk_trans
     return VIO_OK;
 }
 
+static void blk_fail_transfer(struct virtio_blk *blk, struct blk_transfer *transfer,
+                              vio_status status, uint64_t sector, size_t bytes)
+{
+    transfer->status = status;
+    blk->failed = (struct virtio_blk_failed_request){
+        .verb = transfer->verb, .sector = sector, .bytes = bytes};
+}
+
+/*
+ * The next request of the transfer, as long as may be. With others in flight a lack of anything
+ * passes by itself; without, a shorter request may still find the memory to be mapped.
+ */
+static vio_status blk_add_next(struct virtio_blk *blk, const struct blk_transfer *transfer,
+                               uint32_t *ret_bytes)
+{
+    uint32_t block = blk->info.block_bytes;
+    uint32_t bytes = transfer->bytes_left < blk->request_bytes_max ? (uint32_t)transfer->bytes_left
+                                                                   : blk->request_bytes_max;
+
+    for (;;) {
+        vio_status status = blk_add_request(blk, transfer, bytes);
+        *ret_bytes = bytes;
+        if (status != VIO_ERR_NO_MEMORY || bytes <= block || virtqueue_in_flight(&blk->vq))
+            return status;
+        bytes = bytes / 2 - bytes / 2 % block;
+        if (bytes < block)
+            bytes = block;
+    }
+}
+
 /* As many requests as fit, then one publication and at most one notification for all of them. */
 static void blk_submit(struct virtio_blk *blk, struct blk_transfer *transfer)
 {
     while (transfer->bytes_left && transfer->status == VIO_OK) {
-        uint32_t bytes = transfer->bytes_left < blk->request_bytes_max
-                             ? (uint32_t)transfer->bytes_left
-                             : blk->request_bytes_max;
-        vio_status status = blk_add_request(blk, transfer, bytes);
+        uint32_t bytes;
+        vio_status status = blk_add_next(blk, transfer, &bytes);
         if (status != VIO_OK) {
-            /* With requests in flight there will be room again; without, there never will. */
-            if (virtqueue_in_flight(&blk->vq) == 0)
-                transfer->status = status;
+            if (virtqueue_in_flight(&blk->vq) == 0) {
+                (void)blk_refuse(blk, status, "no memory to map a request of bytes", bytes);
+                blk_fail_transfer(blk, transfer, status, transfer->sector, bytes);
+            }
             break;
         }
         transfer->sector += bytes / VIRTIO_BLK_SECTOR_BYTES;
@@ -416,12 +285,11 @@ static void blk_submit(struct virtio_blk *blk, struct blk_transfer *transfer)
 static vio_status blk_wait_used(struct virtio_blk *blk, void **ret_cookie, uint32_t *ret_len)
 {
     const struct vio_platform *platform = &blk->platform;
-    uint64_t start_us = platform->ops->now_us(platform->context);
+    uint64_t last_us = platform->ops->now_us(platform->context);
     uint64_t next_check_us = BLK_ALIVE_CHECK_US;
+    uint64_t waited_us = 0;
 
     for (;;) {
-        /* The clock first: after a pause of ours the used ring gets a last look, not a timeout. */
-        uint64_t waited_us = platform->ops->now_us(platform->context) - start_us;
         vio_status status = virtqueue_pop_used(&blk->vq, ret_cookie, ret_len);
         if (status != VIO_EMPTY)
             return status;
@@ -434,6 +302,12 @@ static vio_status blk_wait_used(struct virtio_blk *blk, void **ret_cookie, uint3
         if (waited_us >= BLK_REQUEST_LIMIT_US)
             return blk_refuse(blk, VIO_ERR_TIMEOUT, "no answer, after microseconds", waited_us);
         platform->ops->wait(platform->context, BLK_ALIVE_CHECK_US);
+
+        /* A long step is the machine's pause, not the device's: it counts no more than a wait. */
+        uint64_t now_us = platform->ops->now_us(platform->context);
+        uint64_t step_us = now_us - last_us;
+        waited_us += step_us < BLK_ALIVE_CHECK_US ? step_us : BLK_ALIVE_CHECK_US;
+        last_us = now_us;
     }
 }
 
@@ -458,14 +332,6 @@ static vio_status blk_judge_answer(struct virtio_blk *blk, const struct blk_slot
     default:
         return blk_refuse(blk, VIO_ERR_DEVICE, "the device gave an unknown status:", answer);
     }
-}
-
-static void blk_fail_transfer(struct virtio_blk *blk, struct blk_transfer *transfer,
-                              vio_status status, uint64_t sector, size_t bytes)
-{
-    transfer->status = status;
-    blk->failed = (struct virtio_blk_failed_request){
-        .verb = transfer->verb, .sector = sector, .bytes = bytes};
 }
 
 /* No completion came: all that is in flight has failed together, so the whole transfer is named. */

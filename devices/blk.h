@@ -3,13 +3,14 @@
  * Spec:      virtio 1.4, 5.2 Block Device; 5.2.5 Device Initialization; 5.2.6 Device Operation.
  * Knows:     core/device.h, core/virtqueue.h, and the two seams.
  * Ownership: a buffer is the driver's for the length of the call. When a call ends with a timeout
- * or a broken queue, the device has been reset, or cut off from memory, before the call returns, so
- * the buffer is the caller's again. Trust:     a request counts as done only if the device wrote
- * both its status byte and all its data; anything else is an error, never stale memory passed off
- * as data. Waiting:   every wait has a deadline. After a missed one the device is reset and of no
- * use until it is opened again; other devices are not concerned. Units:     sectors are 512 bytes
- * whatever the logical block size is (5.2.4). Threads:   none; calls on one device must not
- * overlap.
+ *            or a broken queue, the device has been reset, or cut off from memory, before the call
+ *            returns, so the buffer is the caller's again.
+ * Trust:     a request counts as done only if the device wrote both its status byte and all its
+ *            data; anything else is an error, never stale memory passed off as data.
+ * Waiting:   every wait has a deadline. After a missed one the device is reset and of no use until
+ *            it is opened again; other devices are not concerned.
+ * Units:     sectors are 512 bytes whatever the logical block size is (5.2.4).
+ * Threads:   none; calls on one device must not overlap.
  */
 #ifndef DEVICES_BLK_H
 #define DEVICES_BLK_H
@@ -91,8 +92,9 @@ struct virtio_blk {
     uint32_t segment_bytes_max;
     uint16_t segments_max; /**< data descriptors per request */
     uint64_t declined_features;
-    vio_status dead;  /**< VIO_OK, or why the device is of no use any more */
-    bool quarantined; /**< the device never confirmed its reset: its memory is never freed */
+    vio_status dead; /**< VIO_OK, or why the device is of no use any more */
+    bool
+        quarantined; /**< for reading: it never confirmed its reset, so its memory is never freed */
 };
 
 /**

@@ -12,8 +12,7 @@
 static struct {
     struct bind_policy policy;
     struct disk *disks;
-    EFI_HANDLE connecting; /* the controller that bind_take_over() is working on */
-    bool gives_back;       /* nothing is accepted while disks go back to the firmware */
+    bool refuses_all; /* while the firmware's drivers are to be connected */
 } driver;
 
 struct disk *bind_first_disk(void)
@@ -63,20 +62,13 @@ static void bind_close_pci_io(EFI_DRIVER_BINDING_PROTOCOL *binding, EFI_HANDLE c
                             controller); /* it was opened, so it can be closed */
 }
 
-static bool bind_wants(EFI_HANDLE controller)
-{
-    if (driver.gives_back)
-        return false;
-    return driver.policy.accepts_any_controller ? true : driver.connecting == controller;
-}
-
 static EFI_STATUS EFIAPI bind_supported(EFI_DRIVER_BINDING_PROTOCOL *binding, EFI_HANDLE controller,
                                         EFI_DEVICE_PATH *remaining_path)
 {
     EFI_PCI_IO_PROTOCOL *pci_io = NULL;
 
     (void)remaining_path;
-    if (!bind_wants(controller))
+    if (driver.refuses_all || !driver.policy.accepts_any_controller)
         return EFI_UNSUPPORTED;
     EFI_STATUS status = bind_open_pci_io(binding, controller, &pci_io);
     if (EFI_ERROR(status))
@@ -139,7 +131,7 @@ static EFI_GUID driver_binding_guid = EFI_DRIVER_BINDING_PROTOCOL_GUID;
 EFI_STATUS bind_install(EFI_HANDLE image, const struct bind_policy *policy)
 {
     driver.policy = *policy;
-    driver.gives_back = false;
+    driver.refuses_all = false;
     binding_protocol.ImageHandle = image;
     binding_protocol.DriverBindingHandle = image;
     return BS->InstallMultipleProtocolInterfaces(
@@ -179,23 +171,44 @@ static bool bind_is_idle(EFI_HANDLE controller)
     return !EFI_ERROR(status);
 }
 
+static void bind_connect_firmware(EFI_HANDLE controller)
+{
+    /* What the firmware cannot make of a disk is its affair: an empty one has no partitions. */
+    (void)BS->ConnectController(controller, NULL, NULL, TRUE);
+}
+
+/* Start() reports what it knows; that it could not have the function it leaves to its caller. */
+static void bind_report_refusal(EFI_HANDLE controller, EFI_STATUS disconnected, EFI_STATUS started)
+{
+    CHAR16 name[DEVICE_NAME_UNITS];
+
+    device_name_of(controller, name);
+    message_error(name, NULL, L"cannot be taken over: %r (letting go of it gave: %r)", started,
+                  disconnected);
+}
+
+/*
+ * Start() is called here and not by ConnectController(), which goes on to the firmware's drivers when
+ * ours fails: they would repair, that is write, a damaged partition table that nobody had looked at.
+ */
 static void bind_take_over_disk(EFI_HANDLE controller)
 {
-    EFI_HANDLE our_driver[] = {binding_protocol.DriverBindingHandle, NULL};
-
     if (bind_find_disk(controller))
         return;
     bool was_idle = bind_is_idle(controller);
+    unsigned n_errors = message_error_count();
     /* Nobody may hold it yet, which is reported like a failure and is fine. */
-    (void)BS->DisconnectController(controller, NULL, NULL);
+    EFI_STATUS disconnected = BS->DisconnectController(controller, NULL, NULL);
+    EFI_STATUS started = bind_start(&binding_protocol, controller, NULL);
 
-    /* If our Start() fails the firmware's driver is next in line in this very call. */
-    driver.connecting = controller;
-    (void)BS->ConnectController(controller, our_driver, NULL, FALSE);
-    driver.connecting = NULL;
-    struct disk *disk = bind_find_disk(controller);
-    if (disk)
-        disk->was_idle = was_idle;
+    if (!EFI_ERROR(started)) {
+        bind_find_disk(controller)->stays_idle = was_idle && driver.policy.publish_read_only;
+        return;
+    }
+    if (message_error_count() == n_errors)
+        bind_report_refusal(controller, disconnected, started);
+    if (!was_idle)
+        bind_connect_firmware(controller);
 }
 
 /* Calls @p visit for each virtio disk; how many there were. */
@@ -218,50 +231,65 @@ static UINTN bind_for_each_virtio_disk(void (*visit)(EFI_HANDLE controller))
     return n_disks;
 }
 
-static void bind_connect_firmware(EFI_HANDLE controller)
-{
-    /* What the firmware cannot make of a disk is its affair: an empty one has no partitions. */
-    (void)BS->ConnectController(controller, NULL, NULL, TRUE);
-}
-
 UINTN bind_take_over(void)
 {
-    bool accepts_any = driver.policy.accepts_any_controller;
-
     /* A disk that has just failed must not be tried again when file systems are connected. */
-    driver.policy.accepts_any_controller = false;
+    driver.refuses_all = true;
     UINTN n_disks = bind_for_each_virtio_disk(bind_take_over_disk);
-    (void)bind_for_each_virtio_disk(bind_connect_firmware);
-    driver.policy.accepts_any_controller = accepts_any;
+    for (struct disk *disk = driver.disks; disk; disk = disk->next)
+        bind_connect_firmware(disk->controller);
+    driver.refuses_all = false;
     return n_disks;
 }
 
 /*
- * The firmware's driver gets what it had. A disk that no driver had stays without one: connecting it
- * would let the firmware repair, that is write, a damaged partition table that it never looked at.
+ * The firmware's driver gets what it had. When only loading, a disk that no driver had stays without
+ * one: connecting it would let the firmware repair, that is write, a damaged partition table that it
+ * never looked at. A device that may still own memory is not given to anybody.
  */
 static EFI_STATUS bind_give_back_disk(const struct disk *disk)
 {
     EFI_HANDLE controller = disk->controller;
-    bool was_idle = disk->was_idle;
+    bool stays_idle = disk->stays_idle || disk->blk.quarantined;
 
+    if (disk->blk.quarantined)
+        message_error(disk->name, NULL,
+                      L"did not confirm its reset; it is left cut off from memory, with no driver");
     EFI_STATUS status =
         BS->DisconnectController(controller, binding_protocol.DriverBindingHandle, NULL);
-    if (EFI_ERROR(status)) {
-        message_error(disk->name, NULL, L"cannot be given back to the firmware: %r", status);
-        return status;
-    }
-    if (!was_idle)
+    if (!EFI_ERROR(status) && !stays_idle)
         bind_connect_firmware(controller);
-    return EFI_SUCCESS;
+    return status;
+}
+
+/* Every disk is tried, whatever becomes of the others; the first failure is returned. */
+static EFI_STATUS bind_give_back_disks(void)
+{
+    EFI_STATUS first = EFI_SUCCESS;
+    struct disk *next;
+
+    for (struct disk *disk = driver.disks; disk; disk = next) {
+        next = disk->next;
+        EFI_STATUS status = bind_give_back_disk(disk);
+        if (EFI_ERROR(status) && !EFI_ERROR(first))
+            first = status;
+    }
+    return first;
 }
 
 EFI_STATUS bind_give_back(void)
 {
-    EFI_STATUS status = EFI_SUCCESS;
-
-    driver.gives_back = true;
-    while (driver.disks && !EFI_ERROR(status))
-        status = bind_give_back_disk(driver.disks);
-    return EFI_ERROR(status) ? status : bind_uninstall();
+    driver.refuses_all = true;
+    EFI_STATUS status = bind_give_back_disks();
+    /* Memory that the first disk needed may be free now that others are gone. */
+    if (EFI_ERROR(status))
+        status = bind_give_back_disks();
+    if (!EFI_ERROR(status))
+        status = bind_uninstall();
+    driver.refuses_all = false;
+    if (!EFI_ERROR(status))
+        return EFI_SUCCESS;
+    for (const struct disk *disk = driver.disks; disk; disk = disk->next)
+        message_error(disk->name, NULL, L"cannot be given back to the firmware: %r", status);
+    return status;
 }

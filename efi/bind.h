@@ -15,7 +15,7 @@
 /** How this program wants its disks. */
 struct bind_policy {
     bool publish_read_only;
-    /** false: only the controllers that bind_take_over() connects; true: any that is connected. */
+    /** false: only those that bind_take_over() takes; true: also any that is connected later. */
     bool accepts_any_controller;
     UINT64 declined_features;
 };
@@ -32,7 +32,7 @@ EFI_STATUS bind_install(EFI_HANDLE image, const struct bind_policy *policy);
 /**
  * Take all virtio disks of the machine: whoever drives one is disconnected, our driver connected,
  * and the firmware's partition and file system drivers are put on top. A disk that we cannot drive
- * goes back to the firmware's driver at once, after a message.
+ * goes back at once to the driver that it had, if any, after a message.
  *
  * @return number of virtio disks that the machine has, driven by us or not
  */
@@ -41,7 +41,8 @@ UINTN bind_take_over(void);
 /**
  * Stop driving disks, let the firmware's drivers have those that they had, uninstall the binding.
  *
- * @return EFI_SUCCESS; otherwise a disk could not be stopped, and the binding is still installed
+ * @return EFI_SUCCESS; otherwise (reported) a disk could not be stopped: our code is still in use
+ *         and the image must stay in memory
  */
 EFI_STATUS bind_give_back(void);
 

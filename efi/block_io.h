@@ -18,7 +18,8 @@ struct block_io {
     EFI_BLOCK_IO_PROTOCOL protocol; /**< what is installed on the handle */
     EFI_BLOCK_IO_MEDIA media;
     struct virtio_blk *blk;
-    struct gpt_repair gpt_repair; /**< for media published read-only */
+    bool keeps_gpt_repair; /**< because it was asked for as read-only */
+    struct gpt_repair gpt_repair;
 };
 
 /**

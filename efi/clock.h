@@ -10,7 +10,10 @@
 /** Measures the counter against the firmware's Stall(); takes about 2 ms. Once, before all else. */
 void clock_init(void);
 
-/** Never goes back; stands still while the virtual machine does. */
+/**
+ * Never goes back. Whether it goes on while the virtual machine is paused is the hypervisor's choice,
+ * so a deadline must not count one long step as waiting.
+ */
 uint64_t clock_now_us(void);
 
 /** For loops that wait: a hint to the processor, no time to rely on. */

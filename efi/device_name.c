@@ -12,3 +12,13 @@ void device_name_make(EFI_PCI_IO_PROTOCOL *pci_io, CHAR16 *ret_name)
                         L"virtio-blk %04x:%02x:%02x.%x", (UINT32)segment, (UINT32)bus,
                         (UINT32)device, (UINT32)function);
 }
+
+void device_name_of(EFI_HANDLE controller, CHAR16 *ret_name)
+{
+    EFI_PCI_IO_PROTOCOL *pci_io = NULL;
+
+    if (EFI_ERROR(BS->HandleProtocol(controller, &gEfiPciIoProtocolGuid, (VOID **)&pci_io)))
+        (void)UnicodeSPrint(ret_name, DEVICE_NAME_UNITS * sizeof(CHAR16), L"virtio-blk");
+    else
+        device_name_make(pci_io, ret_name);
+}

@@ -18,4 +18,12 @@
  */
 void device_name_make(EFI_PCI_IO_PROTOCOL *pci_io, CHAR16 *ret_name);
 
+/**
+ * The same for a handle.
+ *
+ * @param controller  handle with EFI_PCI_IO_PROTOCOL
+ * @param ret_name    of DEVICE_NAME_UNITS
+ */
+void device_name_of(EFI_HANDLE controller, CHAR16 *ret_name);
+
 #endif

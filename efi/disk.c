@@ -11,6 +11,17 @@
     (EFI_PCI_IO_ATTRIBUTE_IO | EFI_PCI_IO_ATTRIBUTE_MEMORY | EFI_PCI_IO_ATTRIBUTE_BUS_MASTER |     \
      EFI_PCI_IO_ATTRIBUTE_DUAL_ADDRESS_CYCLE)
 
+static void disk_restore_function(struct disk *disk)
+{
+    UINT64 attributes = disk->original_attributes;
+
+    /* A device that may still own memory must not become bus master again. */
+    if (disk->blk.quarantined)
+        attributes &= ~(UINT64)EFI_PCI_IO_ATTRIBUTE_BUS_MASTER;
+    /* They were in force before, so the firmware has no reason to refuse them. */
+    (void)disk->pci_io->Attributes(disk->pci_io, EfiPciIoAttributeOperationSet, attributes, NULL);
+}
+
 static EFI_STATUS disk_enable_function(struct disk *disk)
 {
     EFI_PCI_IO_PROTOCOL *pci_io = disk->pci_io;
@@ -23,15 +34,12 @@ static EFI_STATUS disk_enable_function(struct disk *disk)
     status = pci_io->Attributes(pci_io, EfiPciIoAttributeOperationSupported, 0, &supported);
     if (EFI_ERROR(status))
         return status;
-    return pci_io->Attributes(pci_io, EfiPciIoAttributeOperationEnable, supported & DISK_ATTRIBUTES,
-                              NULL);
-}
-
-static void disk_restore_function(struct disk *disk)
-{
-    /* They were in force before, so the firmware has no reason to refuse them. */
-    (void)disk->pci_io->Attributes(disk->pci_io, EfiPciIoAttributeOperationSet,
-                                   disk->original_attributes, NULL);
+    status = pci_io->Attributes(pci_io, EfiPciIoAttributeOperationEnable,
+                                supported & DISK_ATTRIBUTES, NULL);
+    /* It may have been carried out in part: a function first, the bridge above it second. */
+    if (EFI_ERROR(status))
+        disk_restore_function(disk);
+    return status;
 }
 
 static void disk_report_open_failure(const struct disk *disk, vio_status status,

@@ -22,7 +22,7 @@ struct disk {
     CHAR16 name[DEVICE_NAME_UNITS];
     struct virtio_blk blk;
     struct block_io block_io;
-    bool was_idle; /**< no driver held the controller when it was taken over */
+    bool stays_idle; /**< nobody else is to drive it when we stop, for nobody did before */
 
     UINT64 original_attributes;
     struct pci_access access;

@@ -47,11 +47,12 @@ static struct entry_name *names_make(const CHAR16 *file_name)
     if (!name)
         return NULL;
     name->file_name = StrDuplicate(file_name);
-    if (name->file_name && utf16_to_utf8((const uint16_t *)file_name, units, (char *)(name + 1),
-                                         bytes, &name->utf8) == BOOT_OK)
-        return name;
-    names_free(&name);
-    return NULL;
+    if (!name->file_name)
+        names_free(&name);
+    else if (utf16_to_utf8((const uint16_t *)file_name, units, (char *)(name + 1), bytes,
+                           &name->utf8) != BOOT_OK)
+        name->utf8 = (struct text_slice){0}; /* no text, so no entry's name */
+    return name;
 }
 
 static void names_insert(struct entry_name **list, struct entry_name *name)
@@ -62,53 +63,70 @@ static void names_insert(struct entry_name **list, struct entry_name *name)
     *list = name;
 }
 
-/* Names that cannot be read, or that are no entries', are left out. */
-static void names_collect(EFI_FILE_PROTOCOL *folder, struct entry_name **list)
+/* One directory entry into the list; what is no boot entry's name is left out. */
+static EFI_STATUS names_take(const EFI_FILE_INFO *info, struct entry_name **list)
+{
+    if (info->Attribute & EFI_FILE_DIRECTORY)
+        return EFI_SUCCESS;
+    struct entry_name *name = names_make(info->FileName);
+    if (!name)
+        return EFI_OUT_OF_RESOURCES;
+    if (entry_file_name_is_entry(name->utf8))
+        names_insert(list, name);
+    else
+        names_free(&name);
+    return EFI_SUCCESS;
+}
+
+/* All or nothing: a list that lacks the newest entry would boot an older kernel without a word. */
+static EFI_STATUS names_collect(EFI_FILE_PROTOCOL *folder, struct entry_name **list)
 {
     for (;;) {
         uint8_t buffer[sizeof(EFI_FILE_INFO) + NAME_UNITS_MAX * sizeof(CHAR16)]
             __attribute__((aligned(8)));
-        EFI_FILE_INFO *info = (EFI_FILE_INFO *)buffer;
         UINTN bytes = sizeof(buffer);
 
         EFI_STATUS status = folder->Read(folder, &bytes, buffer);
-        if (EFI_ERROR(status) || bytes == 0)
-            return;
-        if (info->Attribute & EFI_FILE_DIRECTORY)
-            continue;
-        struct entry_name *name = names_make(info->FileName);
-        if (name && entry_file_name_is_entry(name->utf8))
-            names_insert(list, name);
-        else
-            names_free(&name);
+        if (!EFI_ERROR(status) && bytes == 0)
+            return EFI_SUCCESS;
+        if (!EFI_ERROR(status))
+            status = names_take((const EFI_FILE_INFO *)buffer, list);
+        if (EFI_ERROR(status))
+            return status;
     }
+}
+
+static EFI_STATUS entries_open(const struct volume *volume, const struct entry_name *name,
+                               struct volume_file *ret_file)
+{
+    static const char folder[] = "/loader/entries/";
+    char path[sizeof(folder) + NAME_UNITS_MAX * NAME_BYTES_PER_UNIT];
+    size_t folder_bytes = sizeof(folder) - 1;
+
+    /* No overflow: names_collect() took no name longer than NAME_UNITS_MAX. */
+    __builtin_memcpy(path, folder, folder_bytes);
+    __builtin_memcpy(path + folder_bytes, name->utf8.start, name->utf8.bytes);
+    struct text_slice slice = {.start = path, .bytes = folder_bytes + name->utf8.bytes};
+    return volume_open_file(volume, slice, ret_file);
 }
 
 static EFI_STATUS entries_read_text(const struct volume *volume, const struct entry_name *name,
                                     char **ret_text, UINTN *ret_bytes)
 {
-    struct volume_file file;
-    char path[sizeof("/loader/entries/") + NAME_UNITS_MAX * NAME_BYTES_PER_UNIT] =
-        "/loader/entries/";
-    size_t folder_bytes = sizeof("/loader/entries/") - 1;
+    cleanup_volume_file struct volume_file file = {0};
 
-    if (name->utf8.bytes > sizeof(path) - folder_bytes)
-        return EFI_BAD_BUFFER_SIZE;
-    __builtin_memcpy(path + folder_bytes, name->utf8.start, name->utf8.bytes);
-    struct text_slice slice = {.start = path, .bytes = folder_bytes + name->utf8.bytes};
-
-    EFI_STATUS status = volume_open_file(volume, slice, &file);
+    EFI_STATUS status = entries_open(volume, name, &file);
     if (EFI_ERROR(status))
         return status;
-    cleanup_pool char *text = NULL;
     /* One byte more than allowed is enough for the parser to refuse it. */
     UINTN bytes =
         file.bytes > BOOT_ENTRY_MAX_FILE_BYTES ? BOOT_ENTRY_MAX_FILE_BYTES + 1 : (UINTN)file.bytes;
-    text = uefi_allocate(bytes);
-    status = text ? file.file->Read(file.file, &bytes, text) : EFI_OUT_OF_RESOURCES;
-    if (EFI_ERROR(status))
-        disk_report_failure(volume->disk, file.shown_path, status);
-    volume_close_file(&file);
+    cleanup_pool char *text = uefi_allocate(bytes);
+    if (!text) {
+        message_error(volume->device, name->file_name, L"no memory to read it");
+        return EFI_OUT_OF_RESOURCES;
+    }
+    status = volume_read_bytes(&file, text, bytes);
     if (EFI_ERROR(status))
         return status;
     *ret_text = TAKE_POINTER(text);
@@ -127,8 +145,8 @@ static bool entries_parse(const struct volume *volume, const struct entry_name *
         return false;
     boot_status result = entry_parse(text, bytes, &ret_entry->entry, &line);
     if (result != BOOT_OK) {
-        message_error(volume->disk->name, name->file_name, L"line %d: %a; the entry is skipped",
-                      line, boot_status_reason(result));
+        message_error(volume->device, name->file_name, L"line %d: %a; the entry is skipped", line,
+                      boot_status_reason(result));
         return false;
     }
     if (!entry_fits_architecture(&ret_entry->entry, ENTRIES_ARCHITECTURE))
@@ -148,10 +166,14 @@ static bool entries_choose_on(const struct volume *volume, struct text_slice wan
         volume->root->Open(volume->root, &folder, entries_folder, EFI_FILE_MODE_READ, 0);
     if (EFI_ERROR(status)) {
         if (status != EFI_NOT_FOUND)
-            disk_report_failure(volume->disk, L"/loader/entries", status);
+            volume_report_failure(volume, L"/loader/entries", status);
         return false;
     }
-    names_collect(folder, &names);
+    status = names_collect(folder, &names);
+    if (EFI_ERROR(status)) {
+        volume_report_failure(volume, L"/loader/entries", status);
+        return false;
+    }
     for (struct entry_name *name = names; name; name = name->next) {
         if (wanted.bytes && !entry_file_name_matches(name->utf8, wanted))
             continue;
@@ -163,6 +185,20 @@ static bool entries_choose_on(const struct volume *volume, struct text_slice wan
     return false;
 }
 
+static void entries_report_none(UINTN n_volumes, struct text_slice wanted)
+{
+    char name[NAME_UNITS_MAX] = "*";
+
+    if (wanted.bytes && wanted.bytes < sizeof(name)) {
+        __builtin_memcpy(name, wanted.start, wanted.bytes);
+        name[wanted.bytes] = '\0';
+    }
+    message_error(NULL, NULL,
+                  L"no boot entry: no usable /loader/entries/%a.conf on any virtio disk "
+                  L"(%ld file systems searched)",
+                  name, (UINT64)n_volumes);
+}
+
 EFI_STATUS entries_choose(const struct volume_list *list, struct text_slice wanted,
                           struct chosen_entry *ret_entry)
 {
@@ -170,10 +206,7 @@ EFI_STATUS entries_choose(const struct volume_list *list, struct text_slice want
         if (entries_choose_on(&list->volumes[i], wanted, ret_entry))
             return EFI_SUCCESS;
     }
-    message_error(NULL, NULL,
-                  L"no boot entry: no usable /loader/entries/*.conf on any virtio disk "
-                  L"(%ld file systems searched)",
-                  (UINT64)list->n_volumes);
+    entries_report_none(list->n_volumes, wanted);
     return EFI_NOT_FOUND;
 }
 

@@ -8,8 +8,7 @@ static const char gpt_signature[8] = {'E', 'F', 'I', ' ', 'P', 'A', 'R', 'T'};
 
 static bool gpt_repair_begins(EFI_LBA lba, const void *buffer)
 {
-    return lba == GPT_HEADER_LBA &&
-           CompareMem(buffer, gpt_signature, sizeof(gpt_signature)) == 0;
+    return lba == GPT_HEADER_LBA && CompareMem(buffer, gpt_signature, sizeof(gpt_signature)) == 0;
 }
 
 EFI_STATUS gpt_repair_write(struct gpt_repair *repair, UINT32 block_bytes, EFI_LBA lba, UINTN bytes,

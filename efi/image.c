@@ -36,7 +36,7 @@ static EFI_STATUS image_check_memory(const struct volume_file *file, UINT64 need
 
     if (needed <= free_bytes)
         return EFI_SUCCESS;
-    message_error(file->volume->disk->name, file->shown_path,
+    message_error(file->volume->device, file->shown_path,
                   L"not enough memory: kernel and initrds need %ld MiB, %ld MiB are free",
                   (needed + MIB - 1) / MIB, free_bytes / MIB);
     return EFI_OUT_OF_RESOURCES;
@@ -48,7 +48,7 @@ static EFI_STATUS image_check(const struct volume_file *file, const void *memory
 
     boot_status result = pe_check(memory, file->bytes, IMAGE_MACHINE, &info);
     if (result != BOOT_OK) {
-        message_error(file->volume->disk->name, file->shown_path, L"cannot be started: %a",
+        message_error(file->volume->device, file->shown_path, L"cannot be started: %a",
                       boot_status_reason(result));
         return EFI_LOAD_ERROR;
     }
@@ -62,9 +62,8 @@ static EFI_STATUS image_load_from(EFI_HANDLE parent, const struct volume_file *f
     cleanup_pool EFI_DEVICE_PATH *path = FileDevicePath(file->volume->handle, file->path);
     EFI_HANDLE image = NULL;
 
-    if (!path)
-        return EFI_OUT_OF_RESOURCES;
-    EFI_STATUS status = BS->LoadImage(FALSE, parent, path, memory, file->bytes, &image);
+    EFI_STATUS status = path ? BS->LoadImage(FALSE, parent, path, memory, file->bytes, &image)
+                             : EFI_OUT_OF_RESOURCES;
     if (!EFI_ERROR(status)) {
         *ret_image = image;
         return EFI_SUCCESS;
@@ -72,7 +71,7 @@ static EFI_STATUS image_load_from(EFI_HANDLE parent, const struct volume_file *f
     /* 7.4: in this one case the image was loaded, but may not be started. */
     if (status == EFI_SECURITY_VIOLATION)
         (void)BS->UnloadImage(image); /* it was never started */
-    message_error(file->volume->disk->name, file->shown_path,
+    message_error(file->volume->device, file->shown_path,
                   status == EFI_ACCESS_DENIED || status == EFI_SECURITY_VIOLATION
                       ? L"refused by Secure Boot: %r"
                       : L"refused by the firmware: %r",
@@ -90,7 +89,7 @@ EFI_STATUS image_load(EFI_HANDLE parent, const struct volume_file *file, UINT64 
         return status;
     status = uefi_allocate_pages(file->bytes, &pages);
     if (EFI_ERROR(status)) {
-        message_error(file->volume->disk->name, file->shown_path, L"no memory for %ld bytes: %r",
+        message_error(file->volume->device, file->shown_path, L"no memory for %ld bytes: %r",
                       file->bytes, status);
         return status;
     }

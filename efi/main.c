@@ -32,7 +32,7 @@ struct boot {
     UINTN n_initrds;
     struct initrd_offer offer;
     CHAR16 *options;
-    UINT64 read_start_us;
+    UINT64 take_over_us;
 };
 
 /* --- Command line ---------------------------------------------------------------------------- */
@@ -51,6 +51,8 @@ static EFI_STATUS main_read_settings(EFI_LOADED_IMAGE *loaded, char **ret_text,
         return EFI_OUT_OF_RESOURCES;
     if (utf16_to_utf8(loaded->LoadOptions, units, *ret_text, capacity - 1, &line) != BOOT_OK)
         line = (struct text_slice){0};
+    while (line.bytes > 0 && text_is_blank(line.start[0]))
+        line = text_skip(line, 1);
     /* The shell puts the program's name first, a boot option does not. */
     bool with_program_name = line.bytes > 0 && line.start[0] != '-';
     boot_status result = settings_parse(line, with_program_name, ret_settings, &bad_word);
@@ -74,15 +76,20 @@ static void main_report_disks(void)
                      disk->blk.info.read_only ? "read-only" : "writable");
 }
 
-/* The initrds are read while the kernel's stub runs, so this is called from there too. */
+/*
+ * All since the take-over, file systems included. The initrds are read while the kernel's stub runs,
+ * so this is called from there too.
+ */
 static void main_report_reading(void *context)
 {
     const struct boot *boot = context;
-    const struct virtio_blk *blk = &boot->chosen.volume->disk->blk;
+    const struct disk *disk = bind_find_disk(boot->chosen.volume->controller);
 
+    if (!disk)
+        return;
     message_line(L"read %ld bytes in %ld requests, %ld notifications, %ld ms",
-                 blk->counters.bytes_read, blk->counters.requests, blk->vq.counters.notifications,
-                 (clock_now_us() - boot->read_start_us) / 1000);
+                 disk->blk.counters.bytes_read, disk->blk.counters.requests,
+                 disk->blk.vq.counters.notifications, (clock_now_us() - boot->take_over_us) / 1000);
 }
 
 static void main_report_entry(const struct chosen_entry *chosen)
@@ -94,10 +101,10 @@ static void main_report_entry(const struct chosen_entry *chosen)
 
     /* A title that is no UTF-8 is left out; nothing else depends on it. */
     if (!text || utf16_append(&target, title) != BOOT_OK)
-        message_line(L"booting (%s) from %s", chosen->file_name, chosen->volume->disk->name);
+        message_line(L"booting (%s) from %s", chosen->file_name, chosen->volume->device);
     else
         message_line(L"booting \"%s\" (%s) from %s", text, chosen->file_name,
-                     chosen->volume->disk->name);
+                     chosen->volume->device);
 }
 
 /* All files are opened before anything is read: what is missing is known at once. */
@@ -129,7 +136,7 @@ static EFI_STATUS main_make_options(struct boot *boot)
         entry_options_to_uefi(entry, (uint16_t *)boot->options, capacity, &n_units);
     if (result == BOOT_OK)
         return EFI_SUCCESS;
-    message_error(boot->chosen.volume->disk->name, boot->chosen.file_name, L"options: %a",
+    message_error(boot->chosen.volume->device, boot->chosen.file_name, L"options: %a",
                   boot_status_reason(result));
     return EFI_INVALID_PARAMETER;
 }
@@ -172,11 +179,13 @@ static EFI_STATUS main_start(struct boot *boot, EFI_HANDLE kernel_image)
 
     /* Here only a program that is no kernel comes back, or a kernel that did not get far. */
     initrd_withdraw();
-    if (boot->n_initrds && EFI_ERROR(boot->offer.status) && boot->offer.status != EFI_NOT_READY)
+    if (boot->n_initrds && boot->offer.status == EFI_NOT_READY)
+        main_report_reading(boot); /* it never asked for the initrds */
+    else if (boot->n_initrds && EFI_ERROR(boot->offer.status))
         return boot->offer.status; /* reported when it happened */
     if (EFI_ERROR(status))
-        message_error(boot->chosen.volume->disk->name, boot->kernel.shown_path,
-                      L"came back with: %r", status);
+        message_error(boot->chosen.volume->device, boot->kernel.shown_path, L"came back with: %r",
+                      status);
     else
         message_line(L"%s came back", boot->kernel.shown_path);
     return status;
@@ -193,7 +202,6 @@ static EFI_STATUS main_boot(struct boot *boot)
     if (EFI_ERROR(status))
         return status;
     main_report_entry(&boot->chosen);
-    boot->read_start_us = clock_now_us();
     status = main_open_files(boot);
     if (!EFI_ERROR(status))
         status = main_make_options(boot);
@@ -213,7 +221,24 @@ static void main_release(struct boot *boot)
     uefi_free_pool_at(&boot->own_path);
 }
 
-/* From the take-over to the give-back. */
+/* From the take-over to what comes before the give-back. */
+static EFI_STATUS main_use_disks(struct boot *boot)
+{
+    boot->take_over_us = clock_now_us();
+    UINTN n_disks = bind_take_over();
+    main_report_disks();
+    if (n_disks == 0) {
+        message_error(NULL, NULL, L"no virtio disk found on any PCI bus");
+        return EFI_NOT_FOUND;
+    }
+    /* Why a disk cannot be driven was reported for each. */
+    EFI_STATUS status = bind_first_disk() ? main_boot(boot) : EFI_DEVICE_ERROR;
+    main_release(boot);
+    if (EFI_ERROR(status) && message_error_count() == 0)
+        message_error(NULL, NULL, L"%r", status); /* out of pool memory, for one */
+    return status;
+}
+
 static EFI_STATUS main_run(struct boot *boot)
 {
     const struct bind_policy policy = {
@@ -226,27 +251,36 @@ static EFI_STATUS main_run(struct boot *boot)
         message_error(NULL, NULL, L"the firmware refused our driver: %r", status);
         return status;
     }
-    UINTN n_disks = bind_take_over();
-    main_report_disks();
-    if (n_disks == 0) {
-        message_error(NULL, NULL, L"no virtio disk found on any PCI bus");
-        status = EFI_NOT_FOUND;
-    } else if (!bind_first_disk()) {
-        status = EFI_DEVICE_ERROR; /* each disk's reason was reported */
-    } else {
-        status = main_boot(boot);
+    status = main_use_disks(boot);
+    if (EFI_ERROR(bind_give_back())) {
+        /* Returning would free code that the firmware still calls. */
+        message_error(NULL, NULL, L"restarting the machine, because virtboot cannot leave it");
+        RT->ResetSystem(EfiResetCold, EFI_ABORTED, 0, NULL);
     }
-    main_release(boot);
-    if (!EFI_ERROR(bind_give_back()))
-        message_line(L"devices given back to the firmware");
+    message_line(L"devices given back to the firmware");
     return status;
+}
+
+static EFI_STATUS main_with_settings(struct boot *boot, EFI_LOADED_IMAGE *loaded)
+{
+    cleanup_pool char *command_line = NULL;
+
+    EFI_STATUS status = main_read_settings(loaded, &command_line, &boot->settings);
+    if (EFI_ERROR(status) || boot->settings.show_version)
+        return status;
+    if (boot->settings.show_help) {
+        (void)Print(L"%a", settings_usage());
+        return EFI_SUCCESS;
+    }
+    /* Who loads us from memory need not say from which device. */
+    EFI_DEVICE_PATH *path = DevicePathFromHandle(loaded->DeviceHandle);
+    boot->own_path = path ? DuplicateDevicePath(path) : NULL;
+    return main_run(boot);
 }
 
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system_table)
 {
-    cleanup_pool char *command_line = NULL;
     EFI_LOADED_IMAGE *loaded = NULL;
-    struct boot *boot = NULL;
 
     InitializeLib(image, system_table);
     clock_init();
@@ -254,19 +288,11 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system_table)
     EFI_STATUS status = BS->HandleProtocol(image, &gEfiLoadedImageProtocolGuid, (VOID **)&loaded);
     if (EFI_ERROR(status))
         return status;
-    boot = uefi_allocate(sizeof(*boot));
-    if (!boot)
+    cleanup_pool struct boot *boot = uefi_allocate(sizeof(*boot));
+    if (!boot) {
+        message_error(NULL, NULL, L"out of memory");
         return EFI_OUT_OF_RESOURCES;
-    boot->image = image;
-    status = main_read_settings(loaded, &command_line, &boot->settings);
-    if (!EFI_ERROR(status)) {
-        if (boot->settings.show_help)
-            (void)Print(L"%a", settings_usage());
-        else if (!boot->settings.show_version) {
-            boot->own_path = DuplicateDevicePath(DevicePathFromHandle(loaded->DeviceHandle));
-            status = main_run(boot);
-        }
     }
-    (void)BS->FreePool(boot);
-    return status;
+    boot->image = image;
+    return main_with_settings(boot, loaded);
 }

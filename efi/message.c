@@ -3,6 +3,7 @@
 #include "efi/message.h"
 
 static bool message_progress_is_open;
+static unsigned message_n_errors;
 
 static void message_print(const CHAR16 *format, va_list arguments)
 {
@@ -32,6 +33,7 @@ void message_error(const CHAR16 *device, const CHAR16 *path, const CHAR16 *forma
 {
     va_list arguments;
 
+    message_n_errors++;
     message_progress_break();
     (void)Print(L"%s: error: ", message_program);
     if (device)
@@ -43,9 +45,14 @@ void message_error(const CHAR16 *device, const CHAR16 *path, const CHAR16 *forma
     va_end(arguments);
 }
 
+unsigned message_error_count(void)
+{
+    return message_n_errors;
+}
+
 void message_progress(const CHAR16 *path, UINT64 done_bytes, UINT64 all_bytes)
 {
-    /* Files are far below 2^57 bytes, so the product does not wrap. */
+    /* No wrap: ensured by VOLUME_FILE_BYTES_MAX. */
     (void)Print(L"\r%s: reading %s %3d %%", message_program, path,
                 (UINT32)(done_bytes * 100 / all_bytes));
     message_progress_is_open = true;

@@ -26,6 +26,9 @@ void message_line(const CHAR16 *format, ...);
  */
 void message_error(const CHAR16 *device, const CHAR16 *path, const CHAR16 *format, ...);
 
+/** Number of errors printed so far. */
+unsigned message_error_count(void);
+
 /**
  * Progress on one line: "PROGRAM: reading PATH  42 %", overwritten by the next call; 100 % ends it.
  *

@@ -39,8 +39,8 @@ static uint32_t window_read_bar(void *context, uint64_t offset, unsigned width_b
     const struct pci_bar_access *bar = context;
     uint32_t value = 0;
 
-    EFI_STATUS status =
-        bar->pci_io->Mem.Read(bar->pci_io, window_width(width_bytes), bar->bar, offset, 1, &value);
+    EFI_STATUS status = bar->pci_io->Mem.Read(bar->pci_io, window_width(width_bytes), bar->index,
+                                              offset, 1, &value);
     return EFI_ERROR(status) ? window_all_ones(width_bytes) : value;
 }
 
@@ -49,7 +49,7 @@ static void window_write_bar(void *context, uint64_t offset, unsigned width_byte
     const struct pci_bar_access *bar = context;
 
     /* A write that fails is noticed by what the device does not do; each such wait is bounded. */
-    (void)bar->pci_io->Mem.Write(bar->pci_io, window_width(width_bytes), bar->bar, offset, 1,
+    (void)bar->pci_io->Mem.Write(bar->pci_io, window_width(width_bytes), bar->index, offset, 1,
                                  &value);
 }
 
@@ -81,19 +81,54 @@ static const struct vio_window_ops window_config_ops = {
     .write = window_write_config,
 };
 
-/* 0: absent, unassigned, or in I/O space. */
-static uint64_t window_bar_bytes(EFI_PCI_IO_PROTOCOL *pci_io, UINT8 bar)
+/* What the firmware says of one of its BAR indices; 0 bytes: absent, unassigned, or I/O space. */
+struct firmware_bar {
+    uint64_t address;
+    uint64_t bytes;
+};
+
+static struct firmware_bar window_ask_firmware(EFI_PCI_IO_PROTOCOL *pci_io, UINT8 index)
 {
     cleanup_pool void *resources = NULL;
-    uint64_t bytes = 0;
+    struct firmware_bar bar = {0};
 
-    if (EFI_ERROR(pci_io->GetBarAttributes(pci_io, bar, NULL, &resources)) || !resources)
-        return 0;
+    if (EFI_ERROR(pci_io->GetBarAttributes(pci_io, index, NULL, &resources)) || !resources)
+        return bar;
     const struct qword_address_space *space = resources;
     if (space->type != QWORD_ADDRESS_SPACE_TYPE || space->resource_type != RESOURCE_TYPE_MEMORY)
+        return bar;
+    __builtin_memcpy(&bar.address, space->minimum, sizeof(bar.address));
+    __builtin_memcpy(&bar.bytes, space->bytes, sizeof(bar.bytes));
+    return bar;
+}
+
+/* PCI Local Bus 3.0, 6.2.5.1 Address Maps; 0 for an I/O BAR and for one without an address. */
+static uint64_t window_bar_address(EFI_PCI_IO_PROTOCOL *pci_io, UINT8 bar)
+{
+    uint64_t offset = PCI_BAR_0 + (uint64_t)bar * sizeof(UINT32);
+    uint32_t low = window_read_config(pci_io, offset, sizeof(UINT32));
+
+    if (low & PCI_BAR_IS_IO)
         return 0;
-    __builtin_memcpy(&bytes, space->bytes, sizeof(bytes));
-    return bytes;
+    uint64_t address = low & PCI_BAR_ADDRESS_MASK;
+    if ((low & PCI_BAR_TYPE_MASK) == PCI_BAR_TYPE_64 && bar + 1 < (int)PCI_BAR_COUNT)
+        address |= (uint64_t)window_read_config(pci_io, offset + sizeof(UINT32), sizeof(UINT32))
+                   << 32;
+    return address;
+}
+
+/*
+ * EDK2 counts a 64-bit BAR as one index although it takes two registers, so behind one its indices
+ * are not the register numbers that the capabilities mean. The address tells which is which; where
+ * no address fits (a bus that translates them), the register number is what the specification says.
+ */
+static UINT8 window_find_index(const struct firmware_bar *bars, uint64_t address, UINT8 bar)
+{
+    for (UINT8 index = 0; index < PCI_BAR_COUNT; index++) {
+        if (address && bars[index].bytes && bars[index].address == address)
+            return index;
+    }
+    return bar;
 }
 
 void pci_window_describe(struct pci_access *access, EFI_PCI_IO_PROTOCOL *pci_io,
@@ -102,12 +137,17 @@ void pci_window_describe(struct pci_access *access, EFI_PCI_IO_PROTOCOL *pci_io,
     *ret_function = (struct pci_function){
         .config = {.ops = &window_config_ops, .context = pci_io, .bytes = PCI_CONFIG_BYTES},
     };
+    struct firmware_bar bars[PCI_BAR_COUNT];
+
+    for (UINT8 index = 0; index < PCI_BAR_COUNT; index++)
+        bars[index] = window_ask_firmware(pci_io, index);
     for (UINT8 bar = 0; bar < PCI_BAR_COUNT; bar++) {
-        access->bars[bar] = (struct pci_bar_access){.pci_io = pci_io, .bar = bar};
+        UINT8 index = window_find_index(bars, window_bar_address(pci_io, bar), bar);
+        access->bars[bar] = (struct pci_bar_access){.pci_io = pci_io, .index = index};
         ret_function->bars[bar] = (struct vio_window){
             .ops = &window_bar_ops,
             .context = &access->bars[bar],
-            .bytes = window_bar_bytes(pci_io, bar),
+            .bytes = bars[index].bytes,
         };
     }
 }

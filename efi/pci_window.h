@@ -13,7 +13,7 @@
 /** What one BAR's window carries as its context. */
 struct pci_bar_access {
     EFI_PCI_IO_PROTOCOL *pci_io;
-    UINT8 bar;
+    UINT8 index; /**< the firmware's number for it */
 };
 
 struct pci_access {

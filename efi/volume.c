@@ -45,18 +45,19 @@ static const struct disk *volume_find_disk(EFI_DEVICE_PATH *path)
 static EFI_STATUS volume_open(EFI_HANDLE handle, const struct disk *disk, struct volume *ret_volume)
 {
     EFI_SIMPLE_FILE_SYSTEM_PROTOCOL *file_system = NULL;
-    EFI_FILE_PROTOCOL *root = NULL;
 
     EFI_STATUS status =
         BS->HandleProtocol(handle, &gEfiSimpleFileSystemProtocolGuid, (VOID **)&file_system);
     if (EFI_ERROR(status))
         return status;
-    status = file_system->OpenVolume(file_system, &root);
+    struct volume volume = {.handle = handle, .controller = disk->controller};
+    __builtin_memcpy(volume.device, disk->name, sizeof(volume.device));
+    status = file_system->OpenVolume(file_system, &volume.root);
     if (EFI_ERROR(status)) {
-        disk_report_failure(disk, NULL, status);
+        volume_report_failure(&volume, NULL, status);
         return status;
     }
-    *ret_volume = (struct volume){.handle = handle, .root = root, .disk = disk};
+    *ret_volume = volume;
     return EFI_SUCCESS;
 }
 
@@ -94,11 +95,14 @@ EFI_STATUS volume_find_all(EFI_DEVICE_PATH *first_path, struct volume_list *ret_
         *ret_list = list;
         return EFI_SUCCESS;
     }
-    if (EFI_ERROR(status))
+    if (!EFI_ERROR(status)) {
+        list.volumes = uefi_allocate(n_handles * sizeof(struct volume));
+        status = list.volumes ? EFI_SUCCESS : EFI_OUT_OF_RESOURCES;
+    }
+    if (EFI_ERROR(status)) {
+        message_error(NULL, NULL, L"the file systems cannot be listed: %r", status);
         return status;
-    list.volumes = uefi_allocate(n_handles * sizeof(struct volume));
-    if (!list.volumes)
-        return EFI_OUT_OF_RESOURCES;
+    }
     for (UINTN i = 0; i < n_handles; i++)
         volume_add(&list, handles[i], first_path);
     *ret_list = list;
@@ -113,18 +117,28 @@ void volume_close_all(struct volume_list *list)
     *list = (struct volume_list){0};
 }
 
+void volume_report_failure(const struct volume *volume, const CHAR16 *path, EFI_STATUS status)
+{
+    const struct disk *disk = bind_find_disk(volume->controller);
+
+    if (disk)
+        disk_report_failure(disk, path, status);
+    else
+        message_error(volume->device, path, L"read failed: %r: the disk is gone", status);
+}
+
 /* --- Files ----------------------------------------------------------------------------------- */
 
 static EFI_STATUS file_report(const struct volume_file *file, EFI_STATUS status)
 {
-    const struct disk *disk = file->volume->disk;
+    const CHAR16 *device = file->volume->device;
 
     if (status == EFI_NOT_FOUND)
-        message_error(disk->name, file->shown_path, L"not found");
+        message_error(device, file->shown_path, L"not found");
     else if (status == EFI_END_OF_FILE)
-        message_error(disk->name, file->shown_path, L"truncated: the file ends before its length");
+        message_error(device, file->shown_path, L"truncated: the file ends before its length");
     else
-        disk_report_failure(disk, file->shown_path, status);
+        volume_report_failure(file->volume, file->shown_path, status);
     return status;
 }
 
@@ -136,7 +150,7 @@ static EFI_STATUS file_make_paths(struct volume_file *file, struct text_slice pa
     file->path = uefi_allocate(capacity * sizeof(CHAR16));
     file->shown_path = uefi_allocate(capacity * sizeof(CHAR16));
     if (!file->path || !file->shown_path)
-        return EFI_OUT_OF_RESOURCES;
+        return file_report(file, EFI_OUT_OF_RESOURCES);
 
     struct utf16_text shown = {.units = (uint16_t *)file->shown_path, .capacity_units = capacity};
     boot_status result = utf16_append(&shown, path);
@@ -144,7 +158,7 @@ static EFI_STATUS file_make_paths(struct volume_file *file, struct text_slice pa
         result = entry_path_to_uefi(path, (uint16_t *)file->path, capacity, &n_units);
     if (result == BOOT_OK)
         return EFI_SUCCESS;
-    message_error(file->volume->disk->name, NULL, L"a path in the entry: %a",
+    message_error(file->volume->device, NULL, L"a path in the entry: %a",
                   boot_status_reason(result));
     return EFI_INVALID_PARAMETER;
 }
@@ -156,12 +170,17 @@ static EFI_STATUS file_get_bytes(struct volume_file *file)
     if (!info)
         return file_report(file, EFI_DEVICE_ERROR);
     if (info->Attribute & EFI_FILE_DIRECTORY) {
-        message_error(file->volume->disk->name, file->shown_path, L"is a folder, not a file");
+        message_error(file->volume->device, file->shown_path, L"is a folder, not a file");
         return EFI_INVALID_PARAMETER;
     }
     if (info->FileSize == 0) {
-        message_error(file->volume->disk->name, file->shown_path, L"truncated: the file is empty");
+        message_error(file->volume->device, file->shown_path, L"truncated: the file is empty");
         return EFI_END_OF_FILE;
+    }
+    if (info->FileSize > VOLUME_FILE_BYTES_MAX) {
+        message_error(file->volume->device, file->shown_path,
+                      L"its file system claims a length of %ld bytes", info->FileSize);
+        return EFI_VOLUME_CORRUPTED;
     }
     file->bytes = info->FileSize;
     return EFI_SUCCESS;
@@ -193,20 +212,34 @@ void volume_close_file(struct volume_file *file)
     *file = (struct volume_file){0};
 }
 
-EFI_STATUS volume_read_file(const struct volume_file *file, void *buffer)
+EFI_STATUS volume_read_bytes(const struct volume_file *file, void *buffer, UINTN bytes)
 {
     uint8_t *target = buffer;
+
+    while (bytes) {
+        UINTN got = bytes;
+        EFI_STATUS status = file->file->Read(file->file, &got, target);
+        if (EFI_ERROR(status))
+            return file_report(file, status);
+        if (got == 0 || got > bytes)
+            return file_report(file, EFI_END_OF_FILE);
+        target += got;
+        bytes -= got;
+    }
+    return EFI_SUCCESS;
+}
+
+EFI_STATUS volume_read_file(const struct volume_file *file, void *buffer)
+{
     UINT64 done = 0;
 
     while (done < file->bytes) {
         UINT64 left = file->bytes - done;
         UINTN bytes = left < VOLUME_CHUNK_BYTES ? (UINTN)left : VOLUME_CHUNK_BYTES;
         message_progress(file->shown_path, done, file->bytes);
-        EFI_STATUS status = file->file->Read(file->file, &bytes, target + done);
+        EFI_STATUS status = volume_read_bytes(file, (uint8_t *)buffer + done, bytes);
         if (EFI_ERROR(status))
-            return file_report(file, status);
-        if (bytes == 0)
-            return file_report(file, EFI_END_OF_FILE);
+            return status;
         done += bytes;
     }
     message_progress(file->shown_path, file->bytes, file->bytes);

@@ -12,11 +12,18 @@
 #include "efi/disk.h"
 #include "efi/uefi.h"
 
-/** One file system on one of our disks. */
+/** Longest file that is opened: so that the lengths of all files of an entry can be added up. */
+#define VOLUME_FILE_BYTES_MAX (UINT64_C(1) << 40)
+
+/**
+ * One file system on one of our disks. Whoever disconnects the disk's driver, a started program for
+ * one, takes the disk away, so it is known by its controller only.
+ */
 struct volume {
     EFI_HANDLE handle;
     EFI_FILE_PROTOCOL *root;
-    const struct disk *disk;
+    EFI_HANDLE controller;
+    CHAR16 device[DEVICE_NAME_UNITS]; /**< the disk's name, for messages */
 };
 
 struct volume_list {
@@ -38,12 +45,21 @@ struct volume_file {
  *
  * @param first_path  device path of the one to put first, if it is among them; may be NULL
  * @param ret_list    may be empty; to be closed
- * @return EFI_SUCCESS, EFI_OUT_OF_RESOURCES
+ * @return EFI_SUCCESS, or (reported) EFI_OUT_OF_RESOURCES
  */
 EFI_STATUS volume_find_all(EFI_DEVICE_PATH *first_path, struct volume_list *ret_list);
 
 /** Closes the roots; accepts a zeroed list. */
 void volume_close_all(struct volume_list *list);
+
+/**
+ * Say on the console why something on a volume failed, with the disk's own reason if it has one.
+ *
+ * @param volume  where
+ * @param path    of the file; NULL for the volume as a whole
+ * @param status  what the file system returned
+ */
+void volume_report_failure(const struct volume *volume, const CHAR16 *path, EFI_STATUS status);
 
 /**
  * Open a file for reading and learn its length. An empty file is an error: nothing that is booted
@@ -60,6 +76,19 @@ EFI_STATUS volume_open_file(const struct volume *volume, struct text_slice path,
 
 /** Accepts a zeroed file. */
 void volume_close_file(struct volume_file *file);
+
+#define cleanup_volume_file __attribute__((cleanup(volume_close_file)))
+
+/**
+ * Read on from where the file stands, without a display.
+ *
+ * @param file    open
+ * @param buffer  of @p bytes
+ * @param bytes   exactly so many, or it is an error
+ * @return EFI_SUCCESS; EFI_END_OF_FILE when the file ends before, or what the file system said; the
+ *         failure was reported
+ */
+EFI_STATUS volume_read_bytes(const struct volume_file *file, void *buffer, UINTN bytes);
 
 /**
  * Read the file from its beginning to its end, showing progress. Once: what was checked must be

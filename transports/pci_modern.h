@@ -3,10 +3,12 @@
  * through their modern interface.
  * Spec:      virtio 1.4, 4.1 Virtio Over PCI Bus; 4.1.3.1 Driver Requirements: PCI Device Layout;
  *            4.1.4.3.2 Driver Requirements: Common configuration structure layout; 4.1.5.2
- * Available Buffer Notifications. Knows:     transports/pci_caps.h, core/transport.h. Ownership:
- * the windows given to pci_modern_open() are copied; what they refer to must outlive the transport.
- * Nothing is allocated, so there is nothing to close. Trust:     all accesses are bounded by the
- * windows; a notification address outside the notify structure makes the queue's set-up fail.
+ *            Available Buffer Notifications.
+ * Knows:     transports/pci_caps.h, core/transport.h.
+ * Ownership: the windows given to pci_modern_open() are copied; what they refer to must outlive the
+ *            transport. Nothing is allocated, so there is nothing to close.
+ * Trust:     all accesses are bounded by the windows; a notification address outside the notify
+ *            structure makes the queue's set-up fail.
  */
 #ifndef TRANSPORTS_PCI_MODERN_H
 #define TRANSPORTS_PCI_MODERN_H

@@ -14,6 +14,11 @@
 #define PCI_COMMAND_BUS_MASTER     0x0004u
 #define PCI_STATUS                 0x06u
 #define PCI_STATUS_CAPABILITY_LIST 0x0010u
+#define PCI_BAR_0                  0x10u
+#define PCI_BAR_IS_IO              0x1u
+#define PCI_BAR_TYPE_MASK          0x6u
+#define PCI_BAR_TYPE_64            0x4u
+#define PCI_BAR_ADDRESS_MASK       0xFFFFFFF0u
 #define PCI_CAPABILITIES_POINTER   0x34u
 #define PCI_FIRST_CAPABILITY       0x40u
 #define PCI_CAPABILITY_VENDOR      0x09u

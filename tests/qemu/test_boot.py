@@ -324,6 +324,28 @@ def test_given_damaged_primary_gpt_when_virtboot_started_from_it_then_only_the_f
     assert all(write.place < session.start for write in writes(result.events))
 
 
+def test_given_damaged_gpt_on_a_disk_that_cannot_be_driven_when_another_boots_then_nobody_writes(
+    folder: Path, debian_image: DiskImage
+) -> None:
+    # No driver has the second disk before virtboot comes; the firmware's would repair it.
+    damaged = boot_image(
+        folder / "damaged.img",
+        application=None,
+        kernel=None,
+        initrd=None,
+        extra=NO_ENTRY,
+        damage_primary_gpt=True,
+    )
+
+    # Zero writes and unchanged images are checked in every run.
+    result = boot(
+        Disk(debian_image), Disk(damaged, options={"disable-modern": "on"}, boot=False)
+    )
+
+    assert f"virtboot: error: {device_name(1)}: cannot be driven" in result.text
+    assert_driver_is_virtboots(result.events, result.text, debian_image, FILES)
+
+
 def test_given_kernel_that_only_exits_boot_services_when_started_then_every_device_is_reset(
     folder: Path, virtboot: Path, initramfs: Path, program: Any
 ) -> None:

@@ -780,6 +780,7 @@ static void given_file_names_when_asked_then_only_conf_files_are_entries(void **
     assert_false(entry_file_name_is_entry(slice("conf")));
     assert_false(entry_file_name_is_entry(slice("aconf")));
     assert_false(entry_file_name_is_entry(slice("a.conf~")));
+    assert_false(entry_file_name_is_entry(slice("a\x1b[2J.conf")));
 }
 
 static void given_wanted_name_when_matched_then_case_and_suffix_do_not_matter(void **state)
