@@ -307,6 +307,8 @@ bool virtqueue_used_interrupt(struct virtqueue *vq)
 void virtqueue_enable_callbacks(struct virtqueue *vq)
 {
     ring_store16(&vq->avail->flags, 0);
+    /* Our wish visible before the caller looks at the used ring: else a wake-up could be lost. */
+    virtio_mb();
 }
 
 void virtqueue_disable_callbacks(struct virtqueue *vq)

@@ -197,7 +197,10 @@ bool virtqueue_has_used(const struct virtqueue *vq);
  */
 bool virtqueue_used_interrupt(struct virtqueue *vq);
 
-/** Ask the device for an interrupt per used chain; initially it is asked for none (2.7.7). */
+/**
+ * Ask the device for an interrupt per used chain; initially it is asked for none (2.7.7). What came
+ * before causes none: look with virtqueue_has_used() afterwards, and only then sleep.
+ */
 void virtqueue_enable_callbacks(struct virtqueue *vq);
 
 /** Tell the device that interrupts are not wanted. It may send some nevertheless (2.7.7.1). */

@@ -130,17 +130,16 @@ vio_status virtio_blk_open(struct virtio_blk *blk, const struct vio_transport *t
     status = blk_allocate_memory(blk);
     if (status != VIO_OK) {
         blk->device.failure.what = "no memory for its queue";
-        goto err_memory;
+        goto err_open;
     }
     status = blk_setup_bring_up(blk);
     if (status != VIO_OK)
-        goto err_bring_up;
+        goto err_open;
     blk_make_slots(blk);
     return VIO_OK;
 
-err_bring_up:
+err_open:
     blk_stop_device(blk);
-err_memory:
     blk_free_memory(blk);
     return status;
 }
