@@ -196,11 +196,15 @@ vio_status vio_device_bring_up(struct vio_device *device, const struct vio_bring
     if (status == VIO_OK)
         return VIO_OK;
 
-    /* 3.1.1: say so to the device. FAILED may stand beside NEEDS_RESET, so not by the helper. */
     uint8_t device_status = device_get_status(device);
-    if (device_status != VIRTIO_STATUS_ALL_ONES)
-        device->transport->ops->set_status(device->transport->context,
-                                           device_status | VIRTIO_STATUS_FAILED);
+    /* Whatever looked wrong did so because nobody answers any more. */
+    if (device_status == VIRTIO_STATUS_ALL_ONES)
+        return device_fail(device, VIO_ERR_GONE, "the device is gone, its status reads",
+                           device_status);
+
+    /* 3.1.1: say so to the device. FAILED may stand beside NEEDS_RESET, so not by the helper. */
+    device->transport->ops->set_status(device->transport->context,
+                                       device_status | VIRTIO_STATUS_FAILED);
     if (!device->failure.what)
         device->failure.what = "the driver does not take this device";
     return status;

@@ -80,8 +80,8 @@ VIO_MUST_CHECK vio_status vio_device_open(struct vio_device *device,
  *
  * @param device  opened; in any state, also held by another driver's left-overs
  * @param plan    only read during the call
- * @return VIO_OK; VIO_ERR_TIMEOUT, VIO_ERR_GONE, VIO_ERR_FEATURES_REFUSED, VIO_ERR_UNSUPPORTED,
- *         VIO_ERR_DEVICE, or what judge_config returned
+ * @return VIO_OK; VIO_ERR_TIMEOUT, VIO_ERR_GONE, VIO_ERR_NEEDS_RESET, VIO_ERR_FEATURES_REFUSED,
+ *         VIO_ERR_UNSUPPORTED, VIO_ERR_DEVICE, or what judge_config returned
  */
 VIO_MUST_CHECK vio_status vio_device_bring_up(struct vio_device *device,
                                               const struct vio_bring_up_plan *plan);

@@ -158,6 +158,13 @@ void virtio_blk_shutdown(struct virtio_blk *blk)
 
 /* --- Requests -------------------------------------------------------------------------------- */
 
+static uint32_t blk_n_descriptors(const struct virtio_blk *blk, uint32_t data_bytes)
+{
+    uint32_t whole = data_bytes / blk->segment_bytes_max;
+
+    return BLK_OVERHEAD_DESCRIPTORS + whole + (data_bytes % blk->segment_bytes_max != 0);
+}
+
 /* header | data | status, the data cut where the device's segments end (2.7.4.2). */
 static unsigned blk_make_chain(const struct virtio_blk *blk, const struct blk_slot *slot,
                                struct vio_buffer *bufs)
@@ -212,7 +219,8 @@ static vio_status blk_add_request(struct virtio_blk *blk, const struct blk_trans
     struct vio_buffer bufs[BLK_OVERHEAD_DESCRIPTORS + BLK_SEGMENTS_MAX];
     struct blk_slot *slot = blk->free_slots;
 
-    if (!slot)
+    /* Before anything is mapped, which may mean copied. */
+    if (!slot || blk_n_descriptors(blk, bytes) > virtqueue_free_descriptors(&blk->vq))
         return VIO_ERR_QUEUE_FULL;
     vio_status status = blk_map_data(blk, slot, transfer, bytes);
     if (status != VIO_OK)
@@ -254,8 +262,6 @@ static vio_status blk_add_next(struct virtio_blk *blk, const struct blk_transfer
         if (status != VIO_ERR_NO_MEMORY || bytes <= block || virtqueue_in_flight(&blk->vq))
             return status;
         bytes = bytes / 2 - bytes / 2 % block;
-        if (bytes < block)
-            bytes = block;
     }
 }
 
@@ -381,8 +387,12 @@ static vio_status blk_run(struct virtio_blk *blk, struct blk_transfer *transfer)
     transfer->all_bytes = transfer->bytes_left;
     do {
         blk_submit(blk, transfer);
-        if (virtqueue_in_flight(&blk->vq))
+        /* All that has come, so that what is submitted next is a batch again. */
+        while (virtqueue_in_flight(&blk->vq)) {
             blk_finish_one(blk, transfer);
+            if (!virtqueue_has_used(&blk->vq))
+                break;
+        }
     } while (virtqueue_in_flight(&blk->vq) || (transfer->bytes_left && transfer->status == VIO_OK));
     return transfer->status;
 }

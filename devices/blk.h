@@ -66,7 +66,7 @@ struct blk_slot {
     struct blk_slot *next_free;
 };
 
-/** The request that failed last, for a message. */
+/** The request that failed last, of those that were sent or could not be mapped; for a message. */
 struct virtio_blk_failed_request {
     const char *verb; /**< "read", "write", "flush" */
     uint64_t sector;
@@ -78,7 +78,7 @@ struct virtio_blk {
     struct vio_device device;                /**< device.failure is for reading */
     struct virtio_blk_info info;             /**< for reading */
     struct virtio_blk_counters counters;     /**< for reading; notifications: vq.counters */
-    struct virtio_blk_failed_request failed; /**< for reading, after a failed call */
+    struct virtio_blk_failed_request failed; /**< for reading */
     struct virtqueue vq;
 
     struct vio_transport transport;

@@ -97,10 +97,17 @@ def linux_command_line(result: RunResult) -> str:
     return match.group(1)
 
 
+@pytest.mark.parametrize("access_platform", ["off", "on"])
 def test_given_modern_only_device_when_booted_then_virtboots_driver_reads_the_kernel(
-    debian_image: DiskImage,
+    access_platform: str, debian_image: DiskImage
 ) -> None:
-    result = boot(Disk(debian_image, options={"disable-legacy": "on"}))
+    """With `iommu_platform` the device takes no features without VIRTIO_F_ACCESS_PLATFORM.
+
+    Checks: RSVD-3, RSVD-4
+    """
+    options = {"disable-legacy": "on", "iommu_platform": access_platform}
+
+    result = boot(Disk(debian_image, options=options))
 
     assert_driver_is_virtboots(
         result.events, result.text, debian_image, FILES, transitional=False

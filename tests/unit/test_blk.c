@@ -4,6 +4,7 @@
 #include "devices/blk_spec.h"
 #include "tests/fakes/fake_blk_device.h"
 #include "tests/fakes/fake_log.h"
+#include "tests/fakes/fake_memory.h"
 #include "tests/fakes/testing.h"
 
 #define MIB          (1u << 20)
@@ -742,6 +743,69 @@ static void given_many_requests_when_device_is_slow_then_32_in_flight(void **sta
     drop_disk();
 }
 
+static void given_device_gone_while_its_config_is_read_when_opened_then_gone(void **state)
+{
+    (void)state;
+    fake_transport_lie_from(&disk.transport, FAKE_GONE,
+                            VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER);
+
+    assert_int_equal(open_disk(), VIO_ERR_GONE);
+
+    assert_string_equal(blk.device.failure.what, "the device is gone, its status reads");
+    assert_freed_or_quarantined();
+}
+
+static void given_more_requests_than_slots_when_read_then_notified_in_batches(void **state)
+{
+    const unsigned n_requests = 256;
+
+    (void)state;
+    fake_blk_device_offer(&disk, VIRTIO_BLK_F_SIZE_MAX, VIRTIO_BLK_CONFIG_SIZE_MAX, 4, SECTOR);
+    fake_blk_device_offer(&disk, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_CONFIG_SEG_MAX, 4, 1);
+    assert_int_equal(open_disk(), VIO_OK);
+
+    assert_reads(0, n_requests * SECTOR);
+
+    assert_int_equal(disk.n_requests, n_requests);
+    assert_int_equal(disk.transport.notifications, n_requests / BLK_SLOTS_MAX);
+    drop_disk();
+}
+
+static void given_few_descriptors_left_when_submitting_then_nothing_is_mapped_in_vain(void **state)
+{
+    (void)state;
+    fake_blk_device_offer(&disk, VIRTIO_BLK_F_SIZE_MAX, VIRTIO_BLK_CONFIG_SIZE_MAX, 4, SECTOR);
+    assert_int_equal(open_disk(), VIO_OK);
+    unsigned maps_before = platform.calls[FAKE_CALL_MAP];
+
+    assert_reads(0, MIB);
+
+    assert_int_equal(platform.calls[FAKE_CALL_MAP] - maps_before, disk.n_requests);
+    drop_disk();
+}
+
+/* A device that moves idx on when the driver looks, though nothing is in flight. */
+static void move_idx_when_idle(void *context, enum vio_mem_access access, const void *where)
+{
+    struct virtqueue *vq = context;
+
+    if (access == VIO_MEM_LOAD16 && where == &vq->used->idx && virtqueue_in_flight(vq) == 0)
+        vq->used->idx.raw = (uint16_t)(vq->used->idx.raw + 5);
+}
+
+static void given_idx_that_moves_when_nothing_is_in_flight_then_read_ends(void **state)
+{
+    (void)state;
+    assert_int_equal(open_disk(), VIO_OK);
+    fake_memory_before_access(move_idx_when_idle, &blk.vq);
+
+    vio_status status = virtio_blk_read(&blk, 0, buffer, SECTOR);
+
+    fake_memory_before_access(NULL, NULL);
+    assert_int_equal(status, VIO_OK);
+    drop_disk();
+}
+
 static void given_one_batch_when_it_fits_then_one_notification(void **state)
 {
     /* Checks: X-SPLIT-1 */
@@ -1464,6 +1528,10 @@ int main(void)
         TEST(given_small_queue_when_segments_do_not_fit_then_fewer_are_used),
         TEST(given_long_read_when_split_then_three_requests_and_one_notification),
         TEST(given_many_requests_when_device_is_slow_then_32_in_flight),
+        TEST(given_device_gone_while_its_config_is_read_when_opened_then_gone),
+        TEST(given_more_requests_than_slots_when_read_then_notified_in_batches),
+        TEST(given_few_descriptors_left_when_submitting_then_nothing_is_mapped_in_vain),
+        TEST(given_idx_that_moves_when_nothing_is_in_flight_then_read_ends),
         TEST(given_one_batch_when_it_fits_then_one_notification),
         TEST(given_device_that_polls_when_used_then_never_notified),
         TEST(given_shuffled_completions_when_10_mib_copied_then_data_is_whole),

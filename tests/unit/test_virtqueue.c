@@ -405,7 +405,7 @@ static void given_nothing_new_when_notified_then_no_notification(void **state)
 
 static void given_bad_chain_when_added_then_invalid_and_nothing_changed(void **state)
 {
-    /* Checks: SPLIT-FRAME-1, SPLIT-DESC-1 */
+    /* Checks: SPLIT-IND-3, SPLIT-FRAME-1, SPLIT-DESC-1 */
     (void)state;
     const struct vio_buffer zero[] = {readable(0x1000, 16), readable(0x2000, 0)};
     const struct vio_buffer zero_writable[] = {readable(0x1000, 16), writable(0x2000, 0)};
