@@ -200,6 +200,7 @@ def test_given_no_entry_on_any_disk_when_started_then_virtboot_says_so_and_the_n
 def test_given_legacy_only_device_when_started_from_it_then_it_is_named_and_left_to_the_firmware(
     folder: Path, virtboot: Path
 ) -> None:
+    # Checks: PCI-LEG-6, PCI-LEG-7
     image = failing_image(folder / "disk.img", application=virtboot)
 
     result = run_machine([Disk(image, options={"disable-modern": "on"})], until=SCRIPT_END)
