@@ -29,18 +29,26 @@ static uint8_t device_get_status(struct vio_device *device)
     return device->transport->ops->get_status(device->transport->context);
 }
 
-/* Bits are only ever added (2.1.1); the one way to drop them is a reset. */
-static vio_status device_add_status(struct vio_device *device, uint8_t bit)
+/* The two states in which there is no point in going on. */
+static vio_status device_judge_status(struct vio_device *device, uint8_t status)
 {
-    uint8_t status = device_get_status(device);
-
     if (status == VIRTIO_STATUS_ALL_ONES)
         return device_fail(device, VIO_ERR_GONE, "the device is gone, its status reads", status);
     if (status & VIRTIO_STATUS_DEVICE_NEEDS_RESET)
         return device_fail(device, VIO_ERR_NEEDS_RESET, "the device needs a reset, its status is",
                            status);
-    device->transport->ops->set_status(device->transport->context, status | bit);
     return VIO_OK;
+}
+
+/* Bits are only ever added (2.1.1); the one way to drop them is a reset. */
+static vio_status device_add_status(struct vio_device *device, uint8_t bit)
+{
+    uint8_t device_status = device_get_status(device);
+
+    vio_status status = device_judge_status(device, device_status);
+    if (status == VIO_OK)
+        device->transport->ops->set_status(device->transport->context, device_status | bit);
+    return status;
 }
 
 vio_status vio_device_reset(struct vio_device *device)
@@ -69,14 +77,7 @@ vio_status vio_device_reset(struct vio_device *device)
 
 vio_status vio_device_check_alive(struct vio_device *device)
 {
-    uint8_t status = device_get_status(device);
-
-    if (status == VIRTIO_STATUS_ALL_ONES)
-        return device_fail(device, VIO_ERR_GONE, "the device is gone, its status reads", status);
-    if (status & VIRTIO_STATUS_DEVICE_NEEDS_RESET)
-        return device_fail(device, VIO_ERR_NEEDS_RESET, "the device needs a reset, its status is",
-                           status);
-    return VIO_OK;
+    return device_judge_status(device, device_get_status(device));
 }
 
 bool vio_device_has(const struct vio_device *device, unsigned feature_bit)
