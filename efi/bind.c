@@ -12,7 +12,8 @@
 static struct {
     struct bind_policy policy;
     struct disk *disks;
-    bool refuses_all; /* while the firmware's drivers are to be connected */
+    bool refuses_all;      /* while the firmware's drivers are to be connected */
+    bool left_quarantined; /* the last disk that failed to start, or was stopped, may own memory */
 } driver;
 
 struct disk *bind_first_disk(void)
@@ -84,6 +85,7 @@ static EFI_STATUS EFIAPI bind_start(EFI_DRIVER_BINDING_PROTOCOL *binding, EFI_HA
     EFI_PCI_IO_PROTOCOL *pci_io = NULL;
 
     (void)remaining_path;
+    driver.left_quarantined = false;
     EFI_STATUS status = bind_open_pci_io(binding, controller, &pci_io);
     if (EFI_ERROR(status))
         return status;
@@ -92,6 +94,7 @@ static EFI_STATUS EFIAPI bind_start(EFI_DRIVER_BINDING_PROTOCOL *binding, EFI_HA
                               driver.policy.declined_features)
                   : EFI_OUT_OF_RESOURCES;
     if (EFI_ERROR(status)) {
+        driver.left_quarantined = disk && disk->blk.quarantined;
         bind_close_pci_io(binding, controller);
         return status;
     }
@@ -111,6 +114,7 @@ static EFI_STATUS EFIAPI bind_stop(EFI_DRIVER_BINDING_PROTOCOL *binding, EFI_HAN
     EFI_STATUS status = disk_close(disk);
     if (EFI_ERROR(status))
         return status;
+    driver.left_quarantined = disk->blk.quarantined;
     bind_remove(disk);
     (void)BS->FreePool(disk); /* allocated by bind_start() */
     bind_close_pci_io(binding, controller);
@@ -207,7 +211,7 @@ static void bind_take_over_disk(EFI_HANDLE controller)
     }
     if (message_error_count() == n_errors)
         bind_report_refusal(controller, disconnected, started);
-    if (!was_idle)
+    if (!was_idle && !driver.left_quarantined)
         bind_connect_firmware(controller);
 }
 
@@ -250,14 +254,11 @@ UINTN bind_take_over(void)
 static EFI_STATUS bind_give_back_disk(const struct disk *disk)
 {
     EFI_HANDLE controller = disk->controller;
-    bool stays_idle = disk->stays_idle || disk->blk.quarantined;
+    bool stays_idle = disk->stays_idle;
 
-    if (disk->blk.quarantined)
-        message_error(disk->name, NULL,
-                      L"did not confirm its reset; it is left cut off from memory, with no driver");
     EFI_STATUS status =
         BS->DisconnectController(controller, binding_protocol.DriverBindingHandle, NULL);
-    if (!EFI_ERROR(status) && !stays_idle)
+    if (!EFI_ERROR(status) && !stays_idle && !driver.left_quarantined)
         bind_connect_firmware(controller);
     return status;
 }

@@ -16,8 +16,11 @@ static void disk_restore_function(struct disk *disk)
     UINT64 attributes = disk->original_attributes;
 
     /* A device that may still own memory must not become bus master again. */
-    if (disk->blk.quarantined)
+    if (disk->blk.quarantined) {
+        message_error(disk->name, NULL,
+                      L"did not confirm its reset; it is left cut off from memory, with no driver");
         attributes &= ~(UINT64)EFI_PCI_IO_ATTRIBUTE_BUS_MASTER;
+    }
     /* They were in force before, so the firmware has no reason to refuse them. */
     (void)disk->pci_io->Attributes(disk->pci_io, EfiPciIoAttributeOperationSet, attributes, NULL);
 }
