@@ -11,7 +11,8 @@ H      := build/host
 PACKAGES_BUILD := gcc binutils libc6-dev gnu-efi
 PACKAGES_RUN   := $(PACKAGES_BUILD) qemu-system-x86 qemu-utils ovmf mtools dosfstools gdisk \
                   busybox-static cpio kmod python3
-PACKAGES_TEST  := $(PACKAGES_RUN) libcmocka-dev clang clang-format python3-pytest python3-pytest-xdist
+PACKAGES_TEST  := $(PACKAGES_RUN) libcmocka-dev clang clang-format python3-pytest \
+                  python3-pytest-xdist sbsigntool openssl
 
 DRIVERS  := core/device.c core/virtqueue.c transports/pci_caps.c transports/pci_modern.c \
             devices/blk.c devices/blk_setup.c

@@ -26,8 +26,7 @@ import qemu_trace
 from image import DiskImage
 
 QEMU = "qemu-system-x86_64"
-FIRMWARE_CODE = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
-FIRMWARE_VARIABLES = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
+FIRMWARE_FOLDER = Path("/usr/share/OVMF")
 
 DEFAULT_LIMIT_S = 60.0
 TAIL_LINES = 40
@@ -54,6 +53,27 @@ class MachineError(AssertionError):
 def device_name(number: int) -> str:
     """What virtboot calls disk `number` of the machine."""
     return f"virtio-blk 0000:00:{FIRST_SLOT + number:02x}.0"
+
+
+@dataclass(frozen=True)
+class Firmware:
+    """An OVMF build with its variables, and what the machine needs for it."""
+
+    code: Path
+    variables: Path
+    machine_suffix: str = ""
+    arguments: tuple[str, ...] = ()
+
+
+FIRMWARE = Firmware(FIRMWARE_FOLDER / "OVMF_CODE_4M.fd", FIRMWARE_FOLDER / "OVMF_VARS_4M.fd")
+
+# Starts only what Debian's well-known test key has signed. Its variables are guarded by SMM.
+SECURE_BOOT = Firmware(
+    FIRMWARE_FOLDER / "OVMF_CODE_4M.secboot.fd",
+    FIRMWARE_FOLDER / "OVMF_VARS_4M.snakeoil.fd",
+    machine_suffix=",smm=on",
+    arguments=("-global", "driver=cfi.pflash01,property=secure,value=on"),
+)
 
 
 @dataclass(frozen=True)
@@ -244,15 +264,22 @@ def _connect(path: Path, deadline: float) -> socket.socket:
 
 
 def machine_arguments(
-    folder: Path, disks: Sequence[Disk], *, machine: str = "q35", memory_mib: int = 256
+    folder: Path,
+    disks: Sequence[Disk],
+    *,
+    machine: str = "q35",
+    memory_mib: int = 256,
+    firmware: Firmware = FIRMWARE,
 ) -> list[str]:
     """The part of the command line that every machine here has; serial and QMP not included."""
     variables = folder / "variables.fd"
     if not variables.exists():
-        shutil.copyfile(FIRMWARE_VARIABLES, variables)
+        shutil.copyfile(firmware.variables, variables)
+    machine += firmware.machine_suffix
     words = [QEMU, "-nodefaults", "-machine", machine, "-accel", "tcg", "-cpu", "max"]
     words += ["-m", str(memory_mib), "-display", "none", "-net", "none", "-no-reboot"]
-    words += _pflash(0, FIRMWARE_CODE, read_only=True) + _pflash(1, variables, read_only=False)
+    words += [*firmware.arguments]
+    words += _pflash(0, firmware.code, read_only=True) + _pflash(1, variables, read_only=False)
     boot_index = 0
     for number, disk in enumerate(disks):
         words += disk.controller(number)
@@ -275,6 +302,7 @@ class Machine:
         *,
         machine: str = "q35",
         memory_mib: int = 256,
+        firmware: Firmware = FIRMWARE,
         limit_s: float = DEFAULT_LIMIT_S,
         keys: Sequence[tuple[str, bytes]] = (SHELL_COUNTDOWN,),
         extra_arguments: Sequence[str] = (),
@@ -292,7 +320,7 @@ class Machine:
         self._ended = False
         self._checksums = [disk.image.sha256() for disk in self.disks]
         arguments = machine_arguments(
-            self._folder, self.disks, machine=machine, memory_mib=memory_mib
+            self._folder, self.disks, machine=machine, memory_mib=memory_mib, firmware=firmware
         )
         arguments += self._watching_arguments() + list(extra_arguments)
         self._arguments = tuple(arguments)
