@@ -221,7 +221,7 @@ static void main_release(struct boot *boot)
     uefi_free_pool_at(&boot->own_path);
 }
 
-/* From the take-over to what comes before the give-back. */
+/* From the take-over on; what it opened is still to be released, and the disks given back. */
 static EFI_STATUS main_use_disks(struct boot *boot)
 {
     boot->take_over_us = clock_now_us();
@@ -232,11 +232,7 @@ static EFI_STATUS main_use_disks(struct boot *boot)
         return EFI_NOT_FOUND;
     }
     /* Why a disk cannot be driven was reported for each. */
-    EFI_STATUS status = bind_first_disk() ? main_boot(boot) : EFI_DEVICE_ERROR;
-    main_release(boot);
-    if (EFI_ERROR(status) && message_error_count() == 0)
-        message_error(NULL, NULL, L"%r", status); /* out of pool memory, for one */
-    return status;
+    return bind_first_disk() ? main_boot(boot) : EFI_DEVICE_ERROR;
 }
 
 static EFI_STATUS main_run(struct boot *boot)
@@ -249,9 +245,11 @@ static EFI_STATUS main_run(struct boot *boot)
     EFI_STATUS status = bind_install(boot->image, &policy);
     if (EFI_ERROR(status)) {
         message_error(NULL, NULL, L"the firmware refused our driver: %r", status);
+        main_release(boot);
         return status;
     }
     status = main_use_disks(boot);
+    main_release(boot);
     if (EFI_ERROR(bind_give_back())) {
         /* Returning would free code that the firmware still calls. */
         message_error(NULL, NULL, L"restarting the machine, because virtboot cannot leave it");
@@ -289,10 +287,14 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system_table)
     if (EFI_ERROR(status))
         return status;
     cleanup_pool struct boot *boot = uefi_allocate(sizeof(*boot));
-    if (!boot) {
-        message_error(NULL, NULL, L"out of memory");
-        return EFI_OUT_OF_RESOURCES;
+    if (boot) {
+        boot->image = image;
+        status = main_with_settings(boot, loaded);
+    } else {
+        status = EFI_OUT_OF_RESOURCES;
     }
-    boot->image = image;
-    return main_with_settings(boot, loaded);
+    /* Whoever had no words for it, such as being out of pool memory. */
+    if (EFI_ERROR(status) && message_error_count() == 0)
+        message_error(NULL, NULL, L"%r", status);
+    return status;
 }
