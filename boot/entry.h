@@ -5,14 +5,15 @@
  * Knows:     boot/text.h, boot/utf16.h, boot/version_order.h, boot/status.h.
  * Ownership: a boot_entry points into the text that it was parsed from and dies with it.
  * Trust:     the file may hold anything. Whatever of it entry_parse() lets through has no control
- *            characters, and its paths stay below the root of their file system.
+ *            characters but tabs, and its paths stay below the root of their file system.
  * Units:     lengths in bytes of UTF-8, UEFI strings in units of 16 bits.
  *
- * Where the specification leaves a choice: a key other than initrd and options may stand once, a
- * second one is an error, because either choice would boot something that one line of the file does
- * not say. An entry with both linux and efi is valid; linux goes first. A title, version,
- * machine-id, sort-key or architecture without a value counts as absent. CRLF, a byte order mark
- * and blanks in front of a key are forgiven. Unknown keys, devicetree among them, are ignored.
+ * Where the specification leaves a choice: of the keys in struct boot_entry each but initrd and
+ * options may have a value once, a second one is an error, because either choice would boot
+ * something that one line of the file does not say. An entry with both linux and efi is valid;
+ * linux goes first. A title, version, machine-id, sort-key or architecture without a value counts
+ * as absent. CRLF, a byte order mark and blanks in front of a key are forgiven. Unknown keys,
+ * devicetree among them, are ignored.
  */
 #ifndef BOOT_ENTRY_H
 #define BOOT_ENTRY_H

@@ -130,13 +130,14 @@ const char *settings_usage(void)
     return "Usage: virtboot.efi [OPTION]...\n"
            "Boot a kernel from a virtio disk, as an entry in \\loader\\entries says.\n"
            "\n"
-           "  --entry NAME             boot the entry file NAME (with or without .conf)\n"
-           "                           instead of the newest one that fits this machine\n"
+           "  --entry NAME             boot the entry file NAME (with or without .conf, no\n"
+           "                           blanks) instead of the newest one that fits this\n"
+           "                           machine on the first file system that has any\n"
            "  --decline-feature BIT    do not use feature BIT (0 to 63, but not 32) of any\n"
-           "                           device: works around a device whose feature is\n"
+           "                           virtio disk: works around one whose feature is\n"
            "                           faulty; may be repeated\n"
            "  --version                show the version and do nothing else\n"
-           "  --help                   show this text and do nothing else\n"
+           "  --help                   show version and this text, and do nothing else\n"
            "\n"
            "Values may also be written --option=value.\n";
 }

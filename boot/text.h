@@ -2,7 +2,8 @@
  * Slices of text, shared by the parsers.
  * Knows:     nothing; plain C without a library.
  * Ownership: a slice borrows; it lives as long as the text that it points into.
- * Trust:     no function reads outside [start, start + bytes), and none needs a terminator.
+ * Trust:     nothing is read outside [start, start + bytes) of a slice. What comes as a plain string is
+ *            ours, a constant with its terminator.
  * Units:     bytes, of UTF-8 unless said otherwise.
  */
 #ifndef BOOT_TEXT_H
@@ -56,6 +57,7 @@ static inline struct text_slice text_skip(struct text_slice text, size_t n)
     return n == 0 ? text : (struct text_slice){text.start + n, text.bytes - n};
 }
 
+/** Its first n bytes, n <= text.bytes. */
 static inline struct text_slice text_first(struct text_slice text, size_t n)
 {
     return (struct text_slice){text.start, n};

@@ -6,8 +6,8 @@
  *            Space.
  * Knows:     core/transport.h, core/platform.h, core/virtqueue.h.
  * Ownership: transport, platform and queues belong to the caller and outlive the device.
- * Errors:    after a failed bring-up the device carries FAILED, and vio_device.failure says at
- *            which step and what the device answered.
+ * Errors:    after a failed bring-up the device carries FAILED, unless it is gone, and
+ *            vio_device.failure says what went wrong and what the device answered.
  */
 #ifndef CORE_DEVICE_H
 #define CORE_DEVICE_H

@@ -3,7 +3,8 @@
  * Spec:   virtio 1.4, 2.7.13.3.1 Updating idx; 2.7.13.4.1 Notifying The Device;
  *         2.7.14 Receiving Used Buffers From The Device.
  * Trust:  each load reads the memory exactly once, so that a value that was checked is the value
- *         that is used. The word volatile occurs in this file only.
+ *         that is used. In core/, transports/, devices/ and boot/ the word volatile
+ *         occurs in this file only.
  * Tests:  with VIO_MEM_HOOKS defined every access and barrier calls a function of the test's, which
  *         is how the order of accesses is asserted and how a device that rewrites memory between
  *         two loads is played.

@@ -1,7 +1,8 @@
 /** @file
  * The one result type of core/, devices/ and transports/.
  * Knows:  nothing.
- * Rule:   low layers return, only efi/ logs; VIO_OK is 0, everything else is a failure.
+ * Rule:   low layers return, only efi/ logs. VIO_OK is 0; everything else but VIO_EMPTY is a
+ *         failure.
  */
 #ifndef CORE_STATUS_H
 #define CORE_STATUS_H
@@ -23,12 +24,12 @@ typedef enum vio_status {
     VIO_EMPTY,          /**< nothing used to pop: no failure, the normal answer while waiting */
 
     /* The device's fault. */
-    VIO_ERR_IO,               /**< the device reported that this request failed */
-    VIO_ERR_DEVICE,           /**< the device broke the specification */
-    VIO_ERR_QUEUE_BROKEN,     /**< the device lied on this queue: unusable until re-initialised */
-    VIO_ERR_TIMEOUT,          /**< no answer before the deadline */
-    VIO_ERR_NEEDS_RESET,      /**< the device has set DEVICE_NEEDS_RESET */
-    VIO_ERR_GONE,             /**< the device does not answer on its bus any more (all ones) */
+    VIO_ERR_IO,           /**< the device reported that this request failed */
+    VIO_ERR_DEVICE,       /**< the device broke the specification */
+    VIO_ERR_QUEUE_BROKEN, /**< the device lied on this queue: of no use until virtqueue_init() */
+    VIO_ERR_TIMEOUT,      /**< no answer before the deadline */
+    VIO_ERR_NEEDS_RESET,  /**< the device has set DEVICE_NEEDS_RESET */
+    VIO_ERR_GONE,         /**< the device does not answer on its bus any more (all ones) */
     VIO_ERR_FEATURES_REFUSED, /**< FEATURES_OK did not stick */
 
     /* Nobody's fault. */

@@ -39,9 +39,9 @@ struct vio_transport_ops {
     /**
      * Program size, interrupt vector and addresses, then enable the queue, in this order.
      *
-     * @return VIO_ERR_DEVICE if a register does not hold what was written, or the notification
-     *         address lies outside the device's registers; VIO_ERR_UNSUPPORTED if it was enabled
-     *         already
+     * @return VIO_ERR_DEVICE if the device does not take the size or the vector, or the notification
+     *         address lies outside its registers; VIO_ERR_UNSUPPORTED if the queue was enabled
+     *         already, or the transport cannot drive so many
      */
     vio_status (*enable_queue)(void *context, uint16_t index, uint16_t size,
                                const struct virtqueue_addresses *addresses, uint16_t vector);

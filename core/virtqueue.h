@@ -13,7 +13,8 @@
  *            shadow. The first lie breaks the queue for good: every later call fails cleanly, and
  *            virtqueue_fault() says what was wrong. Nothing that we wrote into the rings is ever
  *            read back.
- * Threads:   none; an interrupt handler may call virtqueue_used_interrupt() and nothing else.
+ * Threads:   none; an interrupt handler may call virtqueue_used_interrupt() and virtqueue_has_used()
+ *            and nothing else.
  * Units:     lengths in bytes, queue sizes in descriptors.
  */
 #ifndef CORE_VIRTQUEUE_H
@@ -184,7 +185,7 @@ VIO_MUST_CHECK vio_status virtqueue_pop_used(struct virtqueue *vq, void **ret_co
 
 /**
  * Whether the used ring shows something that virtqueue_pop_used() has not looked at yet, be it
- * valid or a lie. Allowed at any time, also from an interrupt handler.
+ * valid or a lie; never on a broken queue. Allowed at any time, also from an interrupt handler.
  */
 bool virtqueue_has_used(const struct virtqueue *vq);
 

@@ -104,9 +104,11 @@ struct virtio_blk {
  * @param transport          copied
  * @param platform           copied
  * @param declined_features  features not to accept although the driver could, 0 for none
- * @return VIO_OK; what vio_device_bring_up() returns; VIO_ERR_NO_MEMORY; VIO_ERR_UNSUPPORTED for a
- *         disk that is empty, or whose sizes make no sense. blk->device.failure says more. On
- *         failure the device is left reset and nothing needs to be closed
+ * @return VIO_OK; VIO_ERR_INVALID for an incomplete seam, nothing was touched; what
+ *         vio_device_bring_up() returns; VIO_ERR_NO_MEMORY; VIO_ERR_UNSUPPORTED for a disk that is
+ *         empty or whose sizes make no sense; VIO_ERR_DEVICE for a capacity that overflows.
+ *         blk->device.failure says more. On failure nothing needs to be closed, and the device is
+ *         left reset, or cut off and quarantined if it did not confirm that
  */
 VIO_MUST_CHECK vio_status virtio_blk_open(struct virtio_blk *blk,
                                           const struct vio_transport *transport,

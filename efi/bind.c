@@ -177,8 +177,12 @@ static bool bind_is_idle(EFI_HANDLE controller)
 
 static void bind_connect_firmware(EFI_HANDLE controller)
 {
-    /* What the firmware cannot make of a disk is its affair: an empty one has no partitions. */
-    (void)BS->ConnectController(controller, NULL, NULL, TRUE);
+    /*
+     * A lack of memory may have passed at the second attempt. What the firmware cannot make of a disk
+     * is its affair then: an empty one has no partitions.
+     */
+    if (EFI_ERROR(BS->ConnectController(controller, NULL, NULL, TRUE)))
+        (void)BS->ConnectController(controller, NULL, NULL, TRUE);
 }
 
 /* Start() reports what it knows; that it could not have the function it leaves to its caller. */
@@ -240,8 +244,10 @@ UINTN bind_take_over(void)
     /* A disk that has just failed must not be tried again when file systems are connected. */
     driver.refuses_all = true;
     UINTN n_disks = bind_for_each_virtio_disk(bind_take_over_disk);
-    for (struct disk *disk = driver.disks; disk; disk = disk->next)
+    for (struct disk *disk = driver.disks; disk; disk = disk->next) {
         bind_connect_firmware(disk->controller);
+        block_io_end_gpt_repair(&disk->block_io);
+    }
     driver.refuses_all = false;
     return n_disks;
 }

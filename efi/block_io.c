@@ -89,7 +89,7 @@ static EFI_STATUS EFIAPI block_io_write(EFI_BLOCK_IO_PROTOCOL *protocol, UINT32 
     EFI_STATUS status = block_io_check(block_io, media_id, lba, bytes, buffer);
     if (EFI_ERROR(status) || bytes == 0)
         return status;
-    if (block_io->keeps_gpt_repair)
+    if (block_io->takes_gpt_repair)
         return gpt_repair_write(&block_io->gpt_repair, block_io->media.BlockSize, lba, bytes,
                                 buffer);
     if (block_io->media.ReadOnly)
@@ -145,8 +145,13 @@ void block_io_init(struct block_io *block_io, struct virtio_blk *blk, bool publi
                     info->physical_block_exp < 31 ? 1u << info->physical_block_exp : 1u,
             },
         .blk = blk,
-        .keeps_gpt_repair = publish_read_only,
+        .takes_gpt_repair = publish_read_only,
     };
+}
+
+void block_io_end_gpt_repair(struct block_io *block_io)
+{
+    block_io->takes_gpt_repair = false;
 }
 
 void block_io_release(struct block_io *block_io)

@@ -18,7 +18,7 @@ struct block_io {
     EFI_BLOCK_IO_PROTOCOL protocol; /**< what is installed on the handle */
     EFI_BLOCK_IO_MEDIA media;
     struct virtio_blk *blk;
-    bool keeps_gpt_repair; /**< because it was asked for as read-only */
+    bool takes_gpt_repair; /**< published read-only, and the firmware is still connecting */
     struct gpt_repair gpt_repair;
 };
 
@@ -32,6 +32,9 @@ struct block_io {
  *                           EFI_BLOCK_IO, and who only loads must not write
  */
 void block_io_init(struct block_io *block_io, struct virtio_blk *blk, bool publish_read_only);
+
+/** From now on every write to media published read-only is refused; what was kept stays. */
+void block_io_end_gpt_repair(struct block_io *block_io);
 
 /** Free what the protocol's life has collected, once nobody has it any more. */
 void block_io_release(struct block_io *block_io);

@@ -6,9 +6,18 @@
 
 static const char gpt_signature[8] = {'E', 'F', 'I', ' ', 'P', 'A', 'R', 'T'};
 
+/* UEFI 2.10, 5.3.2 GPT Header */
+#define GPT_HEADER_MY_LBA 24u
+
+/* The backup's header, or anything else that looks like one, says another place of itself. */
 static bool gpt_repair_begins(EFI_LBA lba, const void *buffer)
 {
-    return lba == GPT_HEADER_LBA && CompareMem(buffer, gpt_signature, sizeof(gpt_signature)) == 0;
+    const uint8_t *header = buffer;
+    EFI_LBA my_lba;
+
+    __builtin_memcpy(&my_lba, header + GPT_HEADER_MY_LBA, sizeof(my_lba));
+    return lba == GPT_HEADER_LBA && my_lba == GPT_HEADER_LBA &&
+           CompareMem(header, gpt_signature, sizeof(gpt_signature)) == 0;
 }
 
 EFI_STATUS gpt_repair_write(struct gpt_repair *repair, UINT32 block_bytes, EFI_LBA lba, UINTN bytes,
@@ -24,7 +33,7 @@ EFI_STATUS gpt_repair_write(struct gpt_repair *repair, UINT32 block_bytes, EFI_L
     if (!repair->blocks) {
         repair->blocks = uefi_allocate(capacity * block_bytes);
         if (!repair->blocks)
-            return EFI_OUT_OF_RESOURCES;
+            return EFI_WRITE_PROTECTED;
         repair->n_blocks = (uint32_t)capacity;
     }
     UINTN first = (UINTN)(lba - GPT_HEADER_LBA);

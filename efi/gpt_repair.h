@@ -3,8 +3,9 @@
  *
  * The firmware's partition driver answers a damaged primary GPT by writing a copy of the backup over
  * it, and reads it back; it finds no partition at all when it cannot. A loader writes nothing, so
- * on media that is published read-only exactly this write is taken and kept here: whoever reads
- * through us sees the repaired table, and the disk stays as it is.
+ * while the firmware's drivers are connected to media that is published read-only, a write of a GPT
+ * header to LBA 1 and of what follows it is taken and kept here: whoever reads through us sees the
+ * repaired table, and the disk stays as it is.
  * Spec:      UEFI 2.10, 5.3 GUID Partition Table (GPT) Disk Layout.
  * Ownership: the blocks are allocated at the first write and live until gpt_repair_release().
  */
@@ -24,14 +25,14 @@ struct gpt_repair {
 };
 
 /**
- * Take a write if it belongs to a repair: a GPT header to LBA 1 first, then entries behind it.
+ * Take a write if it belongs to a repair: a GPT header for LBA 1 first, then entries behind it.
  *
  * @param repair       zeroed at the beginning
  * @param block_bytes  of the media, always the same
  * @param lba          first block
  * @param bytes        a multiple of block_bytes
  * @param buffer       of bytes
- * @return EFI_SUCCESS; EFI_WRITE_PROTECTED for any other write; EFI_OUT_OF_RESOURCES
+ * @return EFI_SUCCESS; EFI_WRITE_PROTECTED for any other write, or when there is no memory for it
  */
 EFI_STATUS gpt_repair_write(struct gpt_repair *repair, UINT32 block_bytes, EFI_LBA lba, UINTN bytes,
                             const void *buffer);

@@ -21,7 +21,10 @@ static UINT64 image_free_memory(void)
         LibMemoryMap(&n_entries, &key, &descriptor_bytes, &version);
     UINT64 pages = 0;
 
-    for (UINTN i = 0; map && i < n_entries; i++) {
+    /* Not to be told: whoever allocates will find out. */
+    if (!map)
+        return UINT64_MAX;
+    for (UINTN i = 0; i < n_entries; i++) {
         const EFI_MEMORY_DESCRIPTOR *descriptor =
             (const EFI_MEMORY_DESCRIPTOR *)((const uint8_t *)map + i * descriptor_bytes);
         if (descriptor->Type == EfiConventionalMemory)
@@ -108,8 +111,10 @@ EFI_STATUS image_set_options(EFI_HANDLE image, CHAR16 *options)
 
     EFI_STATUS status =
         BS->HandleProtocol(image, &gEfiLoadedImageProtocolGuid, (VOID **)&loaded_image);
-    if (EFI_ERROR(status))
+    if (EFI_ERROR(status)) {
+        message_error(NULL, NULL, L"the kernel's options cannot be set: %r", status);
         return status;
+    }
     loaded_image->LoadOptions = options;
     loaded_image->LoadOptionsSize = (UINT32)StrSize(options);
     return EFI_SUCCESS;

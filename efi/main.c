@@ -264,12 +264,12 @@ static EFI_STATUS main_with_settings(struct boot *boot, EFI_LOADED_IMAGE *loaded
     cleanup_pool char *command_line = NULL;
 
     EFI_STATUS status = main_read_settings(loaded, &command_line, &boot->settings);
-    if (EFI_ERROR(status) || boot->settings.show_version)
+    if (EFI_ERROR(status))
         return status;
-    if (boot->settings.show_help) {
+    if (boot->settings.show_help)
         (void)Print(L"%a", settings_usage());
-        return EFI_SUCCESS;
-    }
+    if (boot->settings.show_help || boot->settings.show_version)
+        return EFI_SUCCESS; /* the version was printed already */
     /* Who loads us from memory need not say from which device. */
     EFI_DEVICE_PATH *path = DevicePathFromHandle(loaded->DeviceHandle);
     boot->own_path = path ? DuplicateDevicePath(path) : NULL;
@@ -283,15 +283,13 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system_table)
     InitializeLib(image, system_table);
     clock_init();
     (void)Print(L"virtboot " VIRTBOOT_VERSION L"\n");
-    EFI_STATUS status = BS->HandleProtocol(image, &gEfiLoadedImageProtocolGuid, (VOID **)&loaded);
-    if (EFI_ERROR(status))
-        return status;
     cleanup_pool struct boot *boot = uefi_allocate(sizeof(*boot));
-    if (boot) {
+    EFI_STATUS status =
+        boot ? BS->HandleProtocol(image, &gEfiLoadedImageProtocolGuid, (VOID **)&loaded)
+             : EFI_OUT_OF_RESOURCES;
+    if (!EFI_ERROR(status)) {
         boot->image = image;
         status = main_with_settings(boot, loaded);
-    } else {
-        status = EFI_OUT_OF_RESOURCES;
     }
     /* Whoever had no words for it, such as being out of pool memory. */
     if (EFI_ERROR(status) && message_error_count() == 0)

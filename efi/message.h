@@ -1,5 +1,6 @@
 /** @file
- * The one form of what virtboot.efi and virtio.efi say on the firmware's console.
+ * The one form of what virtboot.efi and virtio.efi say on the firmware's console, but for the first
+ * line and the usage text.
  * Rule:  only efi/ logs, and each failure once, where it is known what was being tried.
  */
 #ifndef EFI_MESSAGE_H

@@ -1,7 +1,7 @@
 /** @file
  * A PCI function's configuration space and memory BARs as register windows.
  * Spec:      UEFI 2.10, 14.4 EFI PCI I/O Protocol: Pci, Mem, GetBarAttributes.
- * Knows:     transports/pci_modern.h, core/platform.h.
+ * Knows:     transports/pci_modern.h.
  * Ownership: the windows refer to the structure given, which stays where it is while they are used.
  */
 #ifndef EFI_PCI_WINDOW_H
@@ -25,7 +25,8 @@ struct pci_access {
  *
  * @param access  any content; must outlive ret_function's windows
  * @param pci_io  must outlive them too
- * @param ret_function  I/O BARs and absent ones have a length of 0
+ * @param ret_function  I/O BARs and absent ones have a length of 0; the number of the upper half of a
+ *                      64-bit BAR, which no capability may name, can show another BAR
  */
 void pci_window_describe(struct pci_access *access, EFI_PCI_IO_PROTOCOL *pci_io,
                          struct pci_function *ret_function);

@@ -3,8 +3,8 @@
  * Spec:      UEFI 2.10, 14.4 EFI PCI I/O Protocol: AllocateBuffer, Map, Unmap.
  * Knows:     core/platform.h, efi/clock.h.
  * Ownership: the protocol is the caller's; it outlives every buffer and mapping.
- * DMA:       every address that a device gets went through Map(), so it is right behind an IOMMU
- *            and in encrypted guests too (VIRTIO_F_ACCESS_PLATFORM).
+ * DMA:       every address that a device gets went through Map(), as VIRTIO_F_ACCESS_PLATFORM
+ *            demands of a driver behind an IOMMU or in an encrypted guest.
  */
 #ifndef EFI_PLATFORM_H
 #define EFI_PLATFORM_H

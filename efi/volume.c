@@ -46,13 +46,12 @@ static EFI_STATUS volume_open(EFI_HANDLE handle, const struct disk *disk, struct
 {
     EFI_SIMPLE_FILE_SYSTEM_PROTOCOL *file_system = NULL;
 
-    EFI_STATUS status =
-        BS->HandleProtocol(handle, &gEfiSimpleFileSystemProtocolGuid, (VOID **)&file_system);
-    if (EFI_ERROR(status))
-        return status;
     struct volume volume = {.handle = handle, .controller = disk->controller};
     __builtin_memcpy(volume.device, disk->name, sizeof(volume.device));
-    status = file_system->OpenVolume(file_system, &volume.root);
+    EFI_STATUS status =
+        BS->HandleProtocol(handle, &gEfiSimpleFileSystemProtocolGuid, (VOID **)&file_system);
+    if (!EFI_ERROR(status))
+        status = file_system->OpenVolume(file_system, &volume.root);
     if (EFI_ERROR(status)) {
         volume_report_failure(&volume, NULL, status);
         return status;

@@ -3,7 +3,7 @@
  * Spec:      UEFI 2.10, 13.4 Simple File System Protocol; 13.5 File Protocol.
  * Knows:     efi/bind.h, boot/utf16.h. The file systems themselves are the firmware's drivers.
  * Ownership: volumes belong to their list; a file is closed by volume_close_file().
- * Errors:    reported here, once, with disk, path and reason.
+ * Errors:    reported here, once, with disk and path where there is one, and the reason.
  */
 #ifndef EFI_VOLUME_H
 #define EFI_VOLUME_H
@@ -68,8 +68,9 @@ void volume_report_failure(const struct volume *volume, const CHAR16 *path, EFI_
  * @param volume    outlives the file
  * @param path      as written in a boot entry, see boot/entry.h
  * @param ret_file  to be closed; written only on success
- * @return EFI_SUCCESS; EFI_NOT_FOUND, EFI_INVALID_PARAMETER, EFI_END_OF_FILE (empty), or what the
- *         file system said; the failure was reported
+ * @return EFI_SUCCESS; EFI_NOT_FOUND, EFI_INVALID_PARAMETER (no path, or a folder),
+ *         EFI_END_OF_FILE (empty), EFI_VOLUME_CORRUPTED (too long), EFI_OUT_OF_RESOURCES,
+ *         EFI_DEVICE_ERROR, or what the file system said; the failure was reported
  */
 EFI_STATUS volume_open_file(const struct volume *volume, struct text_slice path,
                             struct volume_file *ret_file);

@@ -27,7 +27,8 @@ struct pci_caps {
     struct pci_structure isr;
     struct pci_structure device; /**< may be absent: not every device type has one */
     uint32_t notify_off_multiplier;
-    unsigned n_virtio_caps; /**< vendor capabilities seen, usable or not; 0: a legacy device */
+    unsigned
+        n_virtio_caps; /**< vendor capabilities seen, usable or not; with none it is a legacy device */
 };
 
 /**
@@ -35,7 +36,8 @@ struct pci_caps {
  *
  * @param vendor  configuration space, PCI_VENDOR_ID
  * @param device  configuration space, PCI_DEVICE_ID
- * @return a VIRTIO_ID_*, or 0 if this is no virtio device that we know how to name
+ * @return the device type of virtio 1.4, 5 Device Types; 0 if this is no virtio device, or a
+ *         transitional one of a type that no driver here has use for
  */
 uint16_t pci_caps_virtio_id(uint16_t vendor, uint16_t device);
 

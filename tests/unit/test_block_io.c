@@ -244,6 +244,8 @@ static void put_gpt_header(uint8_t *block)
 {
     memset(block, 0x5A, BLOCK_BYTES);
     memcpy(block, "EFI PART", 8);
+    memset(block + 24, 0, 8); /* MyLBA */
+    block[24] = 1;
 }
 
 static void
@@ -265,6 +267,8 @@ given_read_only_media_when_gpt_repaired_then_seen_by_readers_and_not_on_disk(voi
 
     assert_int_equal(io->WriteBlocks(io, media_id, 1, sizeof(header), header), EFI_SUCCESS);
     assert_int_equal(io->WriteBlocks(io, media_id, 2, sizeof(entries), entries), EFI_SUCCESS);
+    block_io_end_gpt_repair(&machine.block_io);
+    assert_int_equal(io->WriteBlocks(io, media_id, 1, sizeof(header), header), EFI_WRITE_PROTECTED);
     assert_int_equal(io->ReadBlocks(io, media_id, 0, sizeof(seen), seen), EFI_SUCCESS);
 
     assert_memory_equal(seen, image_before, BLOCK_BYTES);
@@ -278,6 +282,21 @@ given_read_only_media_when_gpt_repaired_then_seen_by_readers_and_not_on_disk(voi
     assert_int_equal(io->ReadBlocks(io, media_id, 1, BLOCK_BYTES, seen), EFI_SUCCESS);
     assert_memory_equal(seen, image_before + BLOCK_BYTES, BLOCK_BYTES);
     free(image_before);
+}
+
+static void given_header_of_another_place_when_written_to_lba_1_then_write_protected(void **state)
+{
+    uint8_t header[BLOCK_BYTES];
+
+    (void)state;
+    start(true);
+    EFI_BLOCK_IO_PROTOCOL *io = &machine.block_io.protocol;
+    put_gpt_header(header);
+    header[24] = 2;
+
+    EFI_STATUS status = io->WriteBlocks(io, io->Media->MediaId, 1, sizeof(header), header);
+
+    assert_int_equal(status, EFI_WRITE_PROTECTED);
 }
 
 static void given_read_only_media_when_any_other_write_then_write_protected(void **state)
@@ -331,6 +350,7 @@ int main(void)
         BLOCK_IO_TEST(given_device_never_answers_when_read_then_device_error_now_and_later),
         BLOCK_IO_TEST(given_topology_when_published_then_in_media),
         BLOCK_IO_TEST(given_read_only_media_when_gpt_repaired_then_seen_by_readers_and_not_on_disk),
+        BLOCK_IO_TEST(given_header_of_another_place_when_written_to_lba_1_then_write_protected),
         BLOCK_IO_TEST(given_read_only_media_when_any_other_write_then_write_protected),
         BLOCK_IO_TEST(given_absurd_topology_when_published_then_no_undefined_shift),
     };
