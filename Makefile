@@ -33,7 +33,8 @@ LDFLAGS_EFI := -nostdlib -znocombreloc -shared -Bsymbolic --no-undefined -z noex
 # The tests run the same sources natively, with every access to shared memory observed.
 CFLAGS_HOST := -std=c11 -g -O1 -D_GNU_SOURCE -DVIO_MEM_HOOKS -fshort-wchar -fno-omit-frame-pointer \
                -fsanitize=address,undefined -fno-sanitize-recover=all $(WARNINGS) -I. -MMD -MP
-HOST_EFI := efi/block_io.c efi/gpt_repair.c efi/status.c efi/volume.c
+HOST_EFI := efi/block_io.c efi/component_name.c efi/device_name.c efi/gpt_repair.c efi/initrd.c \
+            efi/pci_window.c efi/platform.c efi/status.c efi/volume.c
 UNIT     := $(basename $(notdir $(wildcard tests/unit/test_*.c)))
 PROGRAMS := $(basename $(notdir $(wildcard tests/qemu/programs/*.c)))
 QEMU_IN  := build/kernel/vmlinuz build/initramfs.img $(PROGRAMS:%=$(B)/test/%.efi)

@@ -11,30 +11,28 @@ static bool language_is(const CHAR8 *language, const char *wanted)
 {
     size_t at = 0;
 
-    if (!language)
-        return false;
     while (wanted[at] && language[at] == (CHAR8)wanted[at])
         at++;
     return wanted[at] == '\0' && language[at] == '\0';
 }
 
-static EFI_STATUS get_driver_name(bool is_english, CHAR16 **ret_name)
+static EFI_STATUS get_driver_name(const CHAR8 *language, const char *english, CHAR16 **ret_name)
 {
-    if (!ret_name)
+    if (!language || !ret_name)
         return EFI_INVALID_PARAMETER;
-    if (!is_english)
+    if (!language_is(language, english))
         return EFI_UNSUPPORTED;
     *ret_name = driver_name;
     return EFI_SUCCESS;
 }
 
-static EFI_STATUS get_controller_name(EFI_HANDLE controller, EFI_HANDLE child, bool is_english,
-                                      CHAR16 **ret_name)
+static EFI_STATUS get_controller_name(EFI_HANDLE controller, EFI_HANDLE child,
+                                      const CHAR8 *language, const char *english, CHAR16 **ret_name)
 {
-    if (!controller || !ret_name)
+    if (!controller || !language || !ret_name)
         return EFI_INVALID_PARAMETER;
     /* A device driver has no children to name. */
-    if (child || !is_english || !bind_find_disk(controller))
+    if (child || !language_is(language, english) || !bind_find_disk(controller))
         return EFI_UNSUPPORTED;
     *ret_name = disk_name;
     return EFI_SUCCESS;
@@ -44,7 +42,7 @@ static EFI_STATUS EFIAPI name_get_driver(EFI_COMPONENT_NAME_PROTOCOL *protocol, 
                                          CHAR16 **ret_name)
 {
     (void)protocol;
-    return get_driver_name(language_is(language, "eng"), ret_name);
+    return get_driver_name(language, "eng", ret_name);
 }
 
 static EFI_STATUS EFIAPI name_get_controller(EFI_COMPONENT_NAME_PROTOCOL *protocol,
@@ -52,14 +50,14 @@ static EFI_STATUS EFIAPI name_get_controller(EFI_COMPONENT_NAME_PROTOCOL *protoc
                                              CHAR8 *language, CHAR16 **ret_name)
 {
     (void)protocol;
-    return get_controller_name(controller, child, language_is(language, "eng"), ret_name);
+    return get_controller_name(controller, child, language, "eng", ret_name);
 }
 
 static EFI_STATUS EFIAPI name2_get_driver(EFI_COMPONENT_NAME2_PROTOCOL *protocol, CHAR8 *language,
                                           CHAR16 **ret_name)
 {
     (void)protocol;
-    return get_driver_name(language_is(language, "en"), ret_name);
+    return get_driver_name(language, "en", ret_name);
 }
 
 static EFI_STATUS EFIAPI name2_get_controller(EFI_COMPONENT_NAME2_PROTOCOL *protocol,
@@ -67,7 +65,7 @@ static EFI_STATUS EFIAPI name2_get_controller(EFI_COMPONENT_NAME2_PROTOCOL *prot
                                               CHAR8 *language, CHAR16 **ret_name)
 {
     (void)protocol;
-    return get_controller_name(controller, child, language_is(language, "en"), ret_name);
+    return get_controller_name(controller, child, language, "en", ret_name);
 }
 
 EFI_COMPONENT_NAME_PROTOCOL component_name = {

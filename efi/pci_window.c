@@ -81,7 +81,7 @@ static const struct vio_window_ops window_config_ops = {
     .write = window_write_config,
 };
 
-/* What the firmware says of one of its BAR indices; 0 bytes: absent, unassigned, or I/O space. */
+/* What the firmware says of one of its BAR indices, by its address on the bus; 0 bytes: absent, unassigned, or I/O space. */
 struct firmware_bar {
     uint64_t address;
     uint64_t bytes;
@@ -91,41 +91,48 @@ static struct firmware_bar window_ask_firmware(EFI_PCI_IO_PROTOCOL *pci_io, UINT
 {
     cleanup_pool void *resources = NULL;
     struct firmware_bar bar = {0};
+    uint64_t minimum, translation;
 
     if (EFI_ERROR(pci_io->GetBarAttributes(pci_io, index, NULL, &resources)) || !resources)
         return bar;
     const struct qword_address_space *space = resources;
     if (space->type != QWORD_ADDRESS_SPACE_TYPE || space->resource_type != RESOURCE_TYPE_MEMORY)
         return bar;
-    __builtin_memcpy(&bar.address, space->minimum, sizeof(bar.address));
+    /* UEFI 2.10, 14.4: the offset turns the processor's address into the one that PCI uses. */
+    __builtin_memcpy(&minimum, space->minimum, sizeof(minimum));
+    __builtin_memcpy(&translation, space->translation, sizeof(translation));
+    bar.address = minimum + translation;
     __builtin_memcpy(&bar.bytes, space->bytes, sizeof(bar.bytes));
     return bar;
 }
 
 /* PCI Local Bus 3.0, 6.2.5.1 Address Maps; 0 for an I/O BAR and for one without an address. */
-static uint64_t window_bar_address(EFI_PCI_IO_PROTOCOL *pci_io, UINT8 bar)
+static uint64_t window_bar_address(EFI_PCI_IO_PROTOCOL *pci_io, UINT8 bar, bool *ret_is_64_bit)
 {
     uint64_t offset = PCI_BAR_0 + (uint64_t)bar * sizeof(UINT32);
     uint32_t low = window_read_config(pci_io, offset, sizeof(UINT32));
 
+    *ret_is_64_bit = false;
     if (low & PCI_BAR_IS_IO)
         return 0;
     uint64_t address = low & PCI_BAR_ADDRESS_MASK;
-    if ((low & PCI_BAR_TYPE_MASK) == PCI_BAR_TYPE_64 && bar + 1 < (int)PCI_BAR_COUNT)
+    if ((low & PCI_BAR_TYPE_MASK) == PCI_BAR_TYPE_64 && bar + 1 < (int)PCI_BAR_COUNT) {
+        *ret_is_64_bit = true;
         address |= (uint64_t)window_read_config(pci_io, offset + sizeof(UINT32), sizeof(UINT32))
                    << 32;
+    }
     return address;
 }
 
 /*
  * EDK2 counts a 64-bit BAR as one index although it takes two registers, so behind one its indices
  * are not the register numbers that the capabilities mean. The address tells which is which; where
- * no address fits (a bus that translates them), the register number is what the specification says.
+ * no address fits, the register number is what the specification says.
  */
 static UINT8 window_find_index(const struct firmware_bar *bars, uint64_t address, UINT8 bar)
 {
     for (UINT8 index = 0; index < PCI_BAR_COUNT; index++) {
-        if (address && bars[index].bytes && bars[index].address == address)
+        if (bars[index].bytes && bars[index].address == address)
             return index;
     }
     return bar;
@@ -134,15 +141,19 @@ static UINT8 window_find_index(const struct firmware_bar *bars, uint64_t address
 void pci_window_describe(struct pci_access *access, EFI_PCI_IO_PROTOCOL *pci_io,
                          struct pci_function *ret_function)
 {
+    struct firmware_bar bars[PCI_BAR_COUNT];
+    bool is_64_bit;
+
     *ret_function = (struct pci_function){
         .config = {.ops = &window_config_ops, .context = pci_io, .bytes = PCI_CONFIG_BYTES},
     };
-    struct firmware_bar bars[PCI_BAR_COUNT];
-
     for (UINT8 index = 0; index < PCI_BAR_COUNT; index++)
         bars[index] = window_ask_firmware(pci_io, index);
-    for (UINT8 bar = 0; bar < PCI_BAR_COUNT; bar++) {
-        UINT8 index = window_find_index(bars, window_bar_address(pci_io, bar), bar);
+    for (UINT8 bar = 0; bar < PCI_BAR_COUNT; bar = (UINT8)(bar + (is_64_bit ? 2 : 1))) {
+        uint64_t address = window_bar_address(pci_io, bar, &is_64_bit);
+        if (address == 0)
+            continue;
+        UINT8 index = window_find_index(bars, address, bar);
         access->bars[bar] = (struct pci_bar_access){.pci_io = pci_io, .index = index};
         ret_function->bars[bar] = (struct vio_window){
             .ops = &window_bar_ops,

@@ -25,8 +25,7 @@ struct pci_access {
  *
  * @param access  any content; must outlive ret_function's windows
  * @param pci_io  must outlive them too
- * @param ret_function  I/O BARs and absent ones have a length of 0; the number of the upper half of a
- *                      64-bit BAR, which no capability may name, can show another BAR
+ * @param ret_function  I/O BARs, unassigned ones and the upper halves of 64-bit ones have a length of 0
  */
 void pci_window_describe(struct pci_access *access, EFI_PCI_IO_PROTOCOL *pci_io,
                          struct pci_function *ret_function);

@@ -3,13 +3,27 @@
 #include "tests/fakes/fake_uefi.h"
 
 #include "efi/bind.h"
+#include "efi/clock.h"
 #include "efi/message.h"
 #include "tests/fakes/testing.h"
 
 EFI_TPL fake_uefi_tpl;
 unsigned fake_uefi_errors;
+unsigned fake_uefi_pool_blocks;
+unsigned fake_uefi_fail_pool;
+uint64_t fake_uefi_now_us;
+unsigned fake_uefi_relaxes;
+EFI_HANDLE fake_uefi_disk_controller;
+EFI_PCI_IO_PROTOCOL *fake_uefi_pci_io;
+struct fake_uefi_installed fake_uefi_installed;
+EFI_STATUS fake_uefi_install_status;
 EFI_BOOT_SERVICES *BS;
 EFI_GUID gEfiSimpleFileSystemProtocolGuid;
+EFI_GUID gEfiPciIoProtocolGuid = EFI_PCI_IO_PROTOCOL_GUID;
+EFI_GUID gEfiDevicePathProtocolGuid = EFI_DEVICE_PATH_PROTOCOL_GUID;
+
+/* What new pool memory is full of. */
+#define POOL_RUBBISH 0xAF
 
 /* --- Boot services --------------------------------------------------------------------------- */
 
@@ -31,13 +45,66 @@ static VOID EFIAPI fake_restore_tpl(EFI_TPL level)
 static EFI_STATUS EFIAPI fake_allocate_pool(EFI_MEMORY_TYPE type, UINTN bytes, VOID **ret_memory)
 {
     assert_int_equal(type, EfiBootServicesData);
+    if (fake_uefi_fail_pool && --fake_uefi_fail_pool == 0)
+        return EFI_OUT_OF_RESOURCES;
     *ret_memory = malloc(bytes);
-    return *ret_memory ? EFI_SUCCESS : EFI_OUT_OF_RESOURCES;
+    assert_non_null(*ret_memory);
+    memset(*ret_memory, POOL_RUBBISH, bytes);
+    fake_uefi_pool_blocks++;
+    return EFI_SUCCESS;
 }
 
 static EFI_STATUS EFIAPI fake_free_pool(VOID *memory)
 {
+    assert_non_null(memory);
+    assert_true(fake_uefi_pool_blocks > 0);
+    fake_uefi_pool_blocks--;
     free(memory);
+    return EFI_SUCCESS;
+}
+
+static EFI_STATUS EFIAPI fake_handle_protocol(EFI_HANDLE handle, EFI_GUID *guid, VOID **ret_found)
+{
+    assert_non_null(handle);
+    assert_ptr_equal(guid, &gEfiPciIoProtocolGuid);
+    if (!fake_uefi_pci_io)
+        return EFI_UNSUPPORTED;
+    *ret_found = fake_uefi_pci_io;
+    return EFI_SUCCESS;
+}
+
+/* The two that follow have no "..." as the services do: va_list knows only the host's convention. */
+static EFI_STATUS EFIAPI fake_install(EFI_HANDLE *handle, EFI_GUID *guid, VOID *interface,
+                                      EFI_GUID *second_guid, VOID *second_interface, VOID *end)
+{
+    EFI_STATUS status = fake_uefi_install_status;
+
+    assert_null(end);
+    assert_null(*handle);
+    assert_null(fake_uefi_installed.handle);
+    fake_uefi_install_status = EFI_SUCCESS;
+    if (EFI_ERROR(status))
+        return status;
+    *handle = &fake_uefi_installed;
+    fake_uefi_installed = (struct fake_uefi_installed){
+        .handle = *handle,
+        .guids = {guid, second_guid},
+        .interfaces = {interface, second_interface},
+    };
+    return EFI_SUCCESS;
+}
+
+static EFI_STATUS EFIAPI fake_uninstall(EFI_HANDLE handle, EFI_GUID *guid, VOID *interface,
+                                        EFI_GUID *second_guid, VOID *second_interface, VOID *end)
+{
+    assert_null(end);
+    assert_non_null(handle);
+    assert_ptr_equal(handle, fake_uefi_installed.handle);
+    assert_ptr_equal(guid, fake_uefi_installed.guids[0]);
+    assert_ptr_equal(interface, fake_uefi_installed.interfaces[0]);
+    assert_ptr_equal(second_guid, fake_uefi_installed.guids[1]);
+    assert_ptr_equal(second_interface, fake_uefi_installed.interfaces[1]);
+    fake_uefi_installed = (struct fake_uefi_installed){0};
     return EFI_SUCCESS;
 }
 
@@ -50,10 +117,23 @@ void fake_uefi_init(void)
         .RestoreTPL = fake_restore_tpl,
         .AllocatePool = fake_allocate_pool,
         .FreePool = fake_free_pool,
+        .HandleProtocol = fake_handle_protocol,
+        .InstallMultipleProtocolInterfaces =
+            (EFI_INSTALL_MULTIPLE_PROTOCOL_INTERFACES)(void (*)(void))fake_install,
+        .UninstallMultipleProtocolInterfaces =
+            (EFI_UNINSTALL_MULTIPLE_PROTOCOL_INTERFACES)(void (*)(void))fake_uninstall,
     };
     BS = &services;
     fake_uefi_tpl = TPL_APPLICATION;
     fake_uefi_errors = 0;
+    fake_uefi_pool_blocks = 0;
+    fake_uefi_fail_pool = 0;
+    fake_uefi_now_us = 0;
+    fake_uefi_relaxes = 0;
+    fake_uefi_disk_controller = NULL;
+    fake_uefi_pci_io = NULL;
+    fake_uefi_installed = (struct fake_uefi_installed){0};
+    fake_uefi_install_status = EFI_SUCCESS;
 }
 
 /* --- What the code under test links with and these tests do not reach, or only count ----------- */
@@ -88,8 +168,45 @@ struct disk *bind_first_disk(void)
 
 struct disk *bind_find_disk(EFI_HANDLE controller)
 {
-    (void)controller;
-    return NULL;
+    static struct disk disk;
+
+    return controller && controller == fake_uefi_disk_controller ? &disk : NULL;
+}
+
+uint64_t clock_now_us(void)
+{
+    return fake_uefi_now_us;
+}
+
+void clock_relax(void)
+{
+    fake_uefi_relaxes++;
+}
+
+/* Numbers in hexadecimal only: of the rest, gnu-efi's letters mean something else than printf's. */
+UINTN UnicodeSPrint(CHAR16 *text, UINTN bytes, CONST CHAR16 *format, ...)
+{
+    char narrow_format[64], narrow[64];
+    va_list arguments;
+    UINTN n_units = 0;
+
+    while (format[n_units]) {
+        assert_true(n_units + 1 < sizeof(narrow_format));
+        narrow_format[n_units] = (char)format[n_units];
+        n_units++;
+    }
+    narrow_format[n_units] = '\0';
+    for (const char *at = narrow_format; (at = strchr(at, '%')) != NULL;) {
+        at += 1 + strspn(at + 1, "0123456789");
+        assert_int_equal(*at, 'x');
+    }
+    va_start(arguments, format);
+    int n_chars = vsnprintf(narrow, sizeof(narrow), narrow_format, arguments);
+    va_end(arguments);
+    assert_in_range(n_chars, 0, bytes / sizeof(CHAR16) - 1);
+    for (int i = 0; i <= n_chars; i++)
+        text[i] = (CHAR16)narrow[i];
+    return (UINTN)n_chars;
 }
 
 void message_error(const CHAR16 *device, const CHAR16 *path, const CHAR16 *format, ...)

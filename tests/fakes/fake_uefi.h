@@ -1,8 +1,9 @@
 /** @file
- * As much of the firmware as efi/block_io.c and efi/volume.c need on the host: the task priority
- * level, pool memory, and a file system of one contiguous file above an EFI_BLOCK_IO_PROTOCOL,
- * which reads whole blocks as the firmware's FAT driver does.
- * Spec:   UEFI 2.10, 7.1 Task Priority Services; 13.5 File Protocol.
+ * As much of the firmware as the parts of efi/ that are tested on the host need: the task priority
+ * level, pool memory, one handle, a clock, and a file system of one contiguous file above an
+ * EFI_BLOCK_IO_PROTOCOL, which reads whole blocks as the firmware's FAT driver does.
+ * Spec:   UEFI 2.10, 7.1 Task Priority Services; 7.2 Memory Allocation Services; 7.3 Protocol
+ *         Handler Services; 13.5 File Protocol.
  */
 #ifndef TESTS_FAKES_FAKE_UEFI_H
 #define TESTS_FAKES_FAKE_UEFI_H
@@ -15,7 +16,32 @@ extern EFI_TPL fake_uefi_tpl;
 /** Number of messages that were printed as errors. */
 extern unsigned fake_uefi_errors;
 
-/** Sets up BS; at TPL_APPLICATION. */
+/** Pool memory that is allocated now; each new piece is full of rubbish. */
+extern unsigned fake_uefi_pool_blocks;
+
+/** The AllocatePool() that fails, counted from now (1: the next one); 0: none. */
+extern unsigned fake_uefi_fail_pool;
+
+/** What clock_now_us() says, and how often clock_relax() was called. */
+extern uint64_t fake_uefi_now_us;
+extern unsigned fake_uefi_relaxes;
+
+/** The controller on which bind_find_disk() finds a disk, and what HandleProtocol() finds. */
+extern EFI_HANDLE fake_uefi_disk_controller;
+extern EFI_PCI_IO_PROTOCOL *fake_uefi_pci_io;
+
+/** What InstallMultipleProtocolInterfaces() put onto its new handle: two protocols at most. */
+struct fake_uefi_installed {
+    EFI_HANDLE handle; /**< NULL: nothing is installed */
+    EFI_GUID *guids[2];
+    VOID *interfaces[2];
+};
+extern struct fake_uefi_installed fake_uefi_installed;
+
+/** What the next InstallMultipleProtocolInterfaces() answers. */
+extern EFI_STATUS fake_uefi_install_status;
+
+/** Sets up BS; at TPL_APPLICATION; everything above is zero again. */
 void fake_uefi_init(void);
 
 /** A file that begins at a block and is read from its start. */
