@@ -7,6 +7,7 @@ so that no test can forget it.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
@@ -44,6 +45,10 @@ _CARRIAGE_RETURNS = re.compile(r"\r+\n")
 
 # Words that stand on the serial line only when the guest's CPU met an exception.
 CPU_EXCEPTION = "X64 Exception"
+
+# prctl(2): the signal that a process gets when its parent ends. Loaded here: fork() comes too late.
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 
 
 class MachineError(AssertionError):
@@ -288,6 +293,11 @@ def machine_arguments(
     return words
 
 
+def _die_with_parent() -> None:
+    """Runs in the child: a test process that is killed can end nothing any more."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+
+
 def _pflash(unit: int, file: Path, *, read_only: bool) -> list[str]:
     state = "on" if read_only else "off"
     return ["-drive", f"if=pflash,format=raw,unit={unit},readonly={state},file={file}"]
@@ -334,6 +344,7 @@ class Machine:
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 start_new_session=True,
+                preexec_fn=_die_with_parent,
             )
         self._qmp: Qmp | None = None
 

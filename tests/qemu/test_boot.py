@@ -86,8 +86,26 @@ def test_given_virtio_disk_when_virtboot_started_from_it_then_kernel_and_initrds
     assert "virtboot: error" not in result.text
     session = assert_driver_is_virtboots(result.events, result.text, image, (*FILES, PAYLOAD_PATH))
     assert 0 < session.notifications <= len(session.reads)
+    assert_progress(result, KERNEL_PATH)
+    assert_time_is_plausible(result)
     # Firmware's legacy driver, virtboot's bring-up in eight steps, its reset, Linux from reset.
     assert statuses(result.events, 0)[:10] == [0, 1, 3, 7, 0, 1, 3, 11, 15, 0]
+
+
+def assert_progress(result: RunResult, path: str) -> None:
+    """From 0 to 100 and never back, with steps between: the file is read in several pieces."""
+    shown = re.findall(rf"\rvirtboot: reading /{re.escape(path)} +(\d+) %", result.text)
+    percentages = [int(text) for text in shown]
+    assert percentages == sorted(percentages), percentages
+    assert (percentages[0], percentages[-1]) == (0, 100), percentages
+    assert len(set(percentages)) >= 4, percentages
+
+
+def assert_time_is_plausible(result: RunResult) -> None:
+    """What virtboot says it took is part of what the run took, and reading takes some time."""
+    match = re.search(r"^virtboot: read .*, (\d+) ms$", result.text, re.M)
+    assert match is not None
+    assert 0 < int(match.group(1)) < result.seconds * 1000
 
 
 def linux_command_line(result: RunResult) -> str:
@@ -312,6 +330,32 @@ def test_given_damaged_primary_gpt_when_virtboot_is_elsewhere_then_it_boots_and_
     assert_driver_is_virtboots(result.events, result.text, image, FILES)
 
 
+def test_given_damaged_backup_gpt_when_virtboot_is_elsewhere_then_it_boots_and_nobody_writes(
+    folder: Path, virtboot: Path, kernel: Path, initramfs: Path
+) -> None:
+    image = boot_image(
+        folder / "virtio.img", application=None, kernel=kernel, initrd=initramfs
+    )
+    damage_backup_gpt(image)
+    starter = boot_image(
+        folder / "ahci.img", application=virtboot, kernel=None, initrd=None, extra=NO_ENTRY
+    )
+
+    # Zero writes and an unchanged image are checked in every run.
+    result = boot(Disk(image, boot=False), Disk(starter, bus="ahci"))
+
+    assert_driver_is_virtboots(result.events, result.text, image, FILES)
+
+
+def damage_backup_gpt(image: DiskImage) -> None:
+    """Spoil the checksum of the header in the last block: the primary stays good."""
+    with image.path.open("r+b") as file:
+        file.seek(image.size_bytes - image.block_bytes)
+        assert file.read(8) == b"EFI PART"
+        file.seek(image.size_bytes - image.block_bytes + 16)
+        file.write(b"\xff\xff\xff\xff")
+
+
 def test_given_damaged_primary_gpt_when_virtboot_started_from_it_then_only_the_firmware_wrote(
     folder: Path, virtboot: Path, kernel: Path, initramfs: Path
 ) -> None:
@@ -351,6 +395,39 @@ def test_given_damaged_gpt_on_a_disk_that_cannot_be_driven_when_another_boots_th
 
     assert f"virtboot: error: {device_name(1)}: cannot be driven" in result.text
     assert_driver_is_virtboots(result.events, result.text, debian_image, FILES)
+
+
+def test_given_program_that_asks_for_initrds_in_every_way_when_started_then_the_answers_are_right(
+    folder: Path, virtboot: Path, program: Any
+) -> None:
+    # Two files need padding, and the last one is not padded: 5 + 3, 6 + 2, 7.
+    initrds = {"debian/one": b"first", "debian/two": b"second", "debian/three": b"seventh"}
+    image = boot_image(
+        folder / "disk.img",
+        application=virtboot,
+        kernel=program("ask_initrd"),
+        initrd=None,
+        entry=entry_text(initrds=[f"/{path}" for path in initrds], options="ask me"),
+        extra=initrds,
+        size_mib=70,
+    )
+
+    result = run_machine([Disk(image)], until="devices given back", never=["BdsDxe: failed"])
+
+    untouched = "EE" * 32
+    loaded = b"first\0\0\0second\0\0seventh".hex().upper()
+    answers = [line for line in result.text.split("\n") if line.startswith("ask-initrd: ")]
+    assert answers == [
+        "ask-initrd: options: 14 bytes, terminated",
+        f"ask-initrd: no buffer: Buffer Too Small, 23 bytes: {untouched}",
+        f"ask-initrd: no buffer, but a length: Buffer Too Small, 23 bytes: {untouched}",
+        f"ask-initrd: one byte less: Buffer Too Small, 23 bytes: {untouched}",
+        f"ask-initrd: boot policy: Unsupported, 32 bytes: {untouched}",
+        f"ask-initrd: more than needed: Success, 23 bytes: {loaded}{untouched[len(loaded) :]}",
+        f"ask-initrd: once more: Not Found, 32 bytes: {untouched}",
+    ]
+    result.assert_ordered(*answers, f"virtboot: /{KERNEL_PATH} came back\n")
+    assert "virtboot: error" not in result.text
 
 
 def test_given_kernel_that_only_exits_boot_services_when_started_then_every_device_is_reset(

@@ -12,11 +12,21 @@ from random import Random
 import pytest
 from image import DiskImage, build_image
 from machine import Disk, Machine, RunResult, Shell
-from qemu_trace import STATUS_LEGACY_RUNNING, STATUS_RUNNING, Session, sessions, statuses
+from qemu_trace import (
+    STATUS_LEGACY_RUNNING,
+    STATUS_RUNNING,
+    Notify,
+    Pop,
+    Read,
+    Session,
+    sessions,
+    statuses,
+)
 
 DRIVER_NAME = "virtio driver (virtboot)"
 DEVICE_NAME = "virtio block device"
 DATA_PATH = "data.bin"
+MIB = 1024 * 1024
 DATA = Random(2).randbytes(3 * 1024 * 1024 + 17)
 READ_COMMAND = "fs0:\\read_file.efi \\data.bin"
 READ_RIGHT = f"read-file: \\data.bin {len(DATA)} bytes crc32 {zlib.crc32(DATA):08x}"
@@ -44,6 +54,8 @@ def run(
     tree = {
         "virtio.efi": virtio_driver,
         "read_file.efi": program("read_file"),
+        "read_block.efi": program("read_block"),
+        "component_names.efi": program("component_names"),
         DATA_PATH: DATA,
     }
     image = build_image(module_folder / "disk.img", tree, size_mib=70)
@@ -60,8 +72,15 @@ def run(
         step("ours reads", READ_COMMAND)
         step("drivers", "drivers")
         step("devices", "devices")
-        handle = driver_handle(outputs["drivers"])
-        step("unload", f"unload -n {handle}")
+        step("read block", "fs0:\\read_block.efi")
+        step("names", "fs0:\\component_names.efi")
+        disk = disk_handle(outputs["devices"])
+        step("disconnect", f"disconnect {disk}")
+        step("read without a driver", READ_COMMAND)
+        step("connect", f"connect -r {disk}", "map -r")
+        step("ours reads again", READ_COMMAND)
+        step("unload", f"unload -n {driver_handle(outputs['drivers'])}", "map -r")
+        step("firmware reads after unload", READ_COMMAND)
         step("reconnect", "reconnect -r", "map -r")
         step("drivers afterwards", "drivers")
         step("firmware reads again", READ_COMMAND)
@@ -72,6 +91,13 @@ def driver_handle(drivers: str) -> str:
     """The handle of our driver in the shell's table, whose first column it is."""
     match = re.search(rf"^([0-9A-F]+) .*{re.escape(DRIVER_NAME)}", drivers, re.M)
     assert match is not None, f"no {DRIVER_NAME} among the drivers:\n{drivers}"
+    return match.group(1)
+
+
+def disk_handle(devices: str) -> str:
+    """The handle of our disk in the shell's table of devices, whose first column it is."""
+    match = re.search(rf"^ *([0-9A-F]+) .*{re.escape(DEVICE_NAME)}", devices, re.M)
+    assert match is not None, f"no {DEVICE_NAME} among the devices:\n{devices}"
     return match.group(1)
 
 
@@ -88,7 +114,70 @@ def test_given_driver_loaded_when_file_read_by_a_program_then_the_bytes_are_righ
 ) -> None:
     assert READ_RIGHT in run.outputs["ours reads"], run.outputs["ours reads"]
     own = [part for part in run.reading_sessions() if part.status == STATUS_RUNNING]
-    assert len(own) == 1, "the data was not read after our driver's DRIVER_OK"
+    assert own, "the data was not read after our driver's DRIVER_OK"
+
+
+def test_given_10_mib_when_read_at_once_then_three_requests_follow_one_notification(
+    run: DriverRun,
+) -> None:
+    data = run.image.path.read_bytes()[: 10 * MIB]
+    report = f"read-block: Success, {len(data)} bytes, crc32 {zlib.crc32(data):08X}"
+    assert report in run.outputs["read block"], run.outputs["read block"]
+    session = next(
+        part for part in sessions(run.result.events, 0) if part.status == STATUS_RUNNING
+    )
+    events = [
+        event for event in session.events if isinstance(event, (Notify, Pop, Read))
+    ]
+    # The last piece is like no other read; the three pieces and what came between are before it.
+    end = next(
+        place
+        for place, event in enumerate(events, start=1)
+        if isinstance(event, Read) and (event.sector, event.n_sectors) == (16384, 4096)
+    )
+    start = max(place for place in range(end) if isinstance(events[place], Notify))
+    batch = events[start + 1 : end]
+    reads = [event for event in batch if isinstance(event, Read)]
+    assert [(read.sector, read.n_sectors) for read in reads] == [
+        (0, 8192),
+        (8192, 8192),
+        (16384, 4096),
+    ], "not all that one notification was for"
+    assert sum(isinstance(event, Pop) for event in batch) == 3
+
+
+def test_given_driver_loaded_when_asked_for_names_then_it_knows_english_in_both_ways_to_say_it(
+    run: DriverRun,
+) -> None:
+    lines = [
+        line.removeprefix("component-names: ")
+        for line in run.outputs["names"].split("\n")
+        if line.startswith("component-names: ")
+    ]
+    driver, disk = f'Success, "{DRIVER_NAME}"', f'Success, "{DEVICE_NAME}"'
+    known = {"driver eng": driver, "driver2 en": driver, "disk eng": disk, "disk2 en": disk}
+    asked = [
+        f"{what} {language}"
+        for language in ("eng", "en", "e", "engl", "xx")
+        for what in ("driver", "driver2", "disk", "disk2")
+    ]
+    asked += [
+        f"{what} {which} {language}"
+        for which in ("other", "child")
+        for language in ("eng", "en")
+        for what in ("disk", "disk2")
+    ]
+    expected = [f"{question}: {known.get(question, 'Unsupported')}" for question in asked]
+    assert lines == ["languages eng and en", *expected]
+
+
+def test_given_driver_disconnected_when_connected_again_then_it_drives_the_disk_a_second_time(
+    run: DriverRun,
+) -> None:
+    assert READ_RIGHT not in run.outputs["read without a driver"]
+    assert READ_RIGHT in run.outputs["ours reads again"], run.outputs["ours reads again"]
+    own = [part for part in run.reading_sessions() if part.status == STATUS_RUNNING]
+    assert len(own) == 2
 
 
 def test_given_driver_unloaded_when_reconnected_then_the_firmwares_driver_reads_the_file_again(
@@ -97,8 +186,17 @@ def test_given_driver_unloaded_when_reconnected_then_the_firmwares_driver_reads_
     assert READ_RIGHT in run.outputs["firmware reads"]
     assert DRIVER_NAME not in run.outputs["drivers afterwards"]
     assert READ_RIGHT in run.outputs["firmware reads again"], run.outputs["firmware reads again"]
+    # Unloading alone gives the disk back; whoever reconnects all drivers only does so once more.
+    after_unload = run.outputs["firmware reads after unload"]
+    assert READ_RIGHT in after_unload, after_unload
     found = [part.status for part in run.reading_sessions()]
-    assert found == [STATUS_LEGACY_RUNNING, STATUS_RUNNING, STATUS_LEGACY_RUNNING]
+    assert found == [
+        STATUS_LEGACY_RUNNING,
+        STATUS_RUNNING,
+        STATUS_RUNNING,
+        STATUS_LEGACY_RUNNING,
+        STATUS_LEGACY_RUNNING,
+    ]
     assert statuses(run.result.events, 0)[-1] == STATUS_LEGACY_RUNNING
 
 

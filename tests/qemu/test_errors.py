@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from broken_kernels import BROKEN_KERNELS, BrokenKernel
@@ -20,11 +21,21 @@ from image import (
     MIB,
     Content,
     DiskImage,
+    SectorRange,
     boot_image,
     build_image,
     entry_text,
 )
-from machine import Disk, Machine, ReadErrors, RunResult, Shell, device_name, run_machine
+from machine import (
+    CPU_EXCEPTION,
+    Disk,
+    Machine,
+    ReadErrors,
+    RunResult,
+    Shell,
+    device_name,
+    run_machine,
+)
 from qemu_trace import (
     STATUS_FAILED,
     STATUS_LEGACY_RUNNING,
@@ -41,6 +52,9 @@ NEXT_OPTION = "BdsDxe: starting"
 REFUSED = "BdsDxe: failed to start"
 MARKER_PATH = "marker.txt"
 SCRIPT_END = "script: done"
+
+# What no run here may come to: waiting for the script would last until the time limit.
+WRONG_OUTCOMES = ("userspace reached", "Kernel panic", CPU_EXCEPTION)
 
 # The shell numbers file systems by itself; the script asks all that there may be.
 SCRIPT = (
@@ -84,6 +98,11 @@ def failing_image(
         extra=files,
         size_mib=size_mib,
     )
+
+
+def run(disks: list[Disk], *, until: str = SCRIPT_END, **options: Any) -> RunResult:
+    """Run until the firmware has gone on, but not longer than an obviously wrong outcome."""
+    return run_machine(disks, until=until, never=WRONG_OUTCOMES, **options)
 
 
 def error_lines(text: str) -> list[str]:
@@ -131,7 +150,7 @@ def broken_kernels_run(
         )
         for number, case in enumerate(BROKEN_KERNELS)
     ]
-    return run_machine([Disk(image) for image in images], until=SCRIPT_END), images
+    return run([Disk(image) for image in images]), images
 
 
 @pytest.mark.parametrize("case", BROKEN_KERNELS, ids=lambda case: case.name)
@@ -164,7 +183,7 @@ def test_given_no_virtio_disk_when_started_then_virtboot_says_so_and_returns(
 ) -> None:
     image = failing_image(folder / "ahci.img", application=virtboot)
 
-    result = run_machine([Disk(image, bus="ahci")], until=SCRIPT_END)
+    result = run([Disk(image, bus="ahci")])
 
     assert_error(result, "no virtio disk found", number=None, path=None)
     result.assert_ordered(GIVEN_BACK, marker(0))
@@ -185,7 +204,7 @@ def test_given_no_entry_on_any_disk_when_started_then_virtboot_says_so_and_the_n
         for number, application in enumerate([virtboot, program("returns")])
     ]
 
-    result = run_machine([Disk(image) for image in images], until="returns: hello")
+    result = run([Disk(image) for image in images], until="returns: hello")
 
     (error,) = error_lines(result.text)
     assert "no boot entry" in error
@@ -203,31 +222,83 @@ def test_given_legacy_only_device_when_started_from_it_then_it_is_named_and_left
     # Checks: PCI-LEG-6, PCI-LEG-7
     image = failing_image(folder / "disk.img", application=virtboot)
 
-    result = run_machine([Disk(image, options={"disable-modern": "on"})], until=SCRIPT_END)
+    result = run([Disk(image, options={"disable-modern": "on"})])
 
     assert_error(result, "a legacy device", number=0, path=None)
     result.assert_ordered(GIVEN_BACK, marker(0))
     assert not own_driver_oks(result.events, 0)
 
 
-MISSING = {
-    "linux": ({KERNEL_PATH: None}, f"/{KERNEL_PATH}"),
-    "initrd": ({INITRD_PATH: None}, f"/{INITRD_PATH}"),
+def test_given_idle_disk_with_damaged_gpt_when_boot_fails_then_it_is_left_reset_idle_and_unwritten(
+    folder: Path, virtboot: Path
+) -> None:
+    # No driver has the disk before virtboot comes; the firmware's would repair its table.
+    damaged = boot_image(
+        folder / "damaged.img",
+        application=None,
+        kernel=None,
+        initrd=None,
+        extra={DEFAULT_ENTRY: None},
+        size_mib=70,
+        damage_primary_gpt=True,
+    )
+    starter = failing_image(
+        folder / "ahci.img", application=virtboot, extra={DEFAULT_ENTRY: None}
+    )
+
+    result = run([Disk(damaged, boot=False), Disk(starter, bus="ahci")])
+
+    # Zero writes and unchanged images are checked in every run.
+    assert_error(result, "no boot entry", number=None, path=None)
+    result.assert_ordered(GIVEN_BACK, marker(0))
+    assert statuses(result.events, 0) == [0, 1, 3, 11, 15, 0]
+
+
+def test_given_failed_virtboot_when_next_option_exits_boot_services_then_no_exception(
+    folder: Path, virtboot: Path, program: Callable[[str], Path]
+) -> None:
+    images = [
+        failing_image(folder / "virtboot.img", application=virtboot, kernel=None),
+        failing_image(
+            folder / "exits.img", application=program("exit_boot_services"), number=1
+        ),
+    ]
+
+    # An event that virtboot left behind would run code that is gone: no run may have an exception.
+    result = run(
+        [Disk(image) for image in images], until="exit-boot-services: called", settle_s=1
+    )
+
+    result.assert_ordered("not found", GIVEN_BACK, REFUSED, "exit-boot-services: called")
+    assert "exit-boot-services: refused" not in result.text
+    for number in (0, 1):
+        assert sessions(result.events, number)[-1].status == STATUS_LEGACY_RUNNING
+        assert statuses(result.events, number)[-1] == 0
+
+
+UNUSABLE: Mapping[str, tuple[Tree, str, str]] = {
+    "linux_missing": ({KERNEL_PATH: None}, f"/{KERNEL_PATH}", "not found"),
+    "linux_is_a_folder": (
+        {KERNEL_PATH: None, f"{KERNEL_PATH}/file": b"x"},
+        f"/{KERNEL_PATH}",
+        "is a folder",
+    ),
+    "initrd_missing": ({INITRD_PATH: None}, f"/{INITRD_PATH}", "not found"),
 }
 
 
-@pytest.mark.parametrize("key", sorted(MISSING))
-def test_given_entry_that_names_a_missing_file_when_started_then_the_file_is_named(
+@pytest.mark.parametrize("key", sorted(UNUSABLE))
+def test_given_entry_that_names_no_file_when_started_then_what_it_names_is_told(
     key: str, folder: Path, virtboot: Path, kernel: Path
 ) -> None:
-    extra, path = MISSING[key]
+    extra, path, reason = UNUSABLE[key]
     image = failing_image(
         folder / "disk.img", application=virtboot, kernel=kernel, extra=extra
     )
 
-    result = run_machine([Disk(image)], until=SCRIPT_END)
+    result = run([Disk(image)])
 
-    assert_error(result, "not found", number=0, path=path)
+    assert_error(result, reason, number=0, path=path)
     assert_firmware_drives_again(result, 0, image)
 
 
@@ -240,11 +311,16 @@ def test_given_read_error_in_the_middle_of_the_initrd_when_started_then_the_init
     (sectors,) = image.file_sectors(INITRD_PATH)
     bad = (sectors.start + sectors.end) // 2
 
-    result = run_machine([Disk(image, errors=ReadErrors(bad))], until=SCRIPT_END)
+    result = run([Disk(image, errors=ReadErrors(bad))])
 
     # The kernel's stub runs by then and gives up too, which is no second error of virtboot's.
     assert_error(result, "read failed", number=0, path=f"/{INITRD_PATH}")
-    assert "the device reports an I/O error" in error_lines(result.text)[0]
+    (error,) = error_lines(result.text)
+    assert "the device reports an I/O error" in error
+    request = re.search(r"read of (\d+) bytes at sector (\d+)", error)
+    assert request is not None, error
+    n_bytes, sector = (int(number) for number in request.groups())
+    assert sector <= bad < sector + n_bytes // 512, error
     reads = [event for event in of_disk(result.events, 0) if isinstance(event, Read)]
     assert any(read.sectors.start <= bad < read.sectors.end for read in reads)
     assert_firmware_drives_again(result, 0, image)
@@ -260,13 +336,19 @@ def test_given_initrd_larger_than_memory_when_started_then_memory_is_the_reason(
         folder / "disk.img", application=virtboot, kernel=kernel, initrd=large, size_mib=400
     )
 
-    result = run_machine([Disk(image)], until=SCRIPT_END, memory_mib=256)
+    result = run([Disk(image)], memory_mib=256)
 
     # All files together need too much: whichever is named, the sizes are told.
     (error,) = error_lines(result.text)
     assert re.match(rf"virtboot: error: {device_name(0)}: /debian/\S+: .*memory", error), error
     result.assert_ordered(error, GIVEN_BACK, REFUSED, NEXT_OPTION)
     assert_firmware_drives_again(result, 0, image)
+    # And before the kernel was read for nothing. Its ends may have been read with their neighbours.
+    (kernel_sectors,) = image.file_sectors(KERNEL_PATH)
+    quarter = (kernel_sectors.end - kernel_sectors.start) // 4
+    middle = SectorRange(kernel_sectors.start + quarter, kernel_sectors.end - quarter)
+    for read in own_driver_oks(result.events, 0)[0].reads:
+        assert not (read.sectors.start < middle.end and middle.start < read.sectors.end), read
 
 
 def test_given_device_that_refuses_features_ok_when_started_then_it_is_named_and_left_failed(

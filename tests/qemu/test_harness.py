@@ -6,6 +6,7 @@ import gzip
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -161,6 +162,46 @@ def test_given_text_that_never_comes_when_waited_for_then_the_limit_ends_the_mac
     assert "BdsDxe" in str(failure.value), "the message shows the end of the serial line"
     with pytest.raises(ProcessLookupError):
         os.kill(machine.pid, 0)
+
+
+HOLD_A_MACHINE = """\
+import sys, time
+from pathlib import Path
+from image import DiskImage
+from machine import Disk, Machine
+
+machine = Machine([Disk(DiskImage(Path(sys.argv[1]), 0))])
+print(machine.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_given_running_machine_when_its_test_process_is_killed_then_qemu_ends_too(
+    folder: Path,
+) -> None:
+    image = build_image(folder / "disk.img", {}, size_mib=70)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests/qemu"), "TMPDIR": str(folder)}
+    command = [sys.executable, "-c", HOLD_A_MACHINE, str(image.path)]
+
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        pid = int(holder.stdout.readline())
+        assert is_running(pid)
+        holder.kill()
+
+    deadline = time.monotonic() + 5
+    while is_running(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_running(pid)
+
+
+def is_running(pid: int) -> bool:
+    """Whoever inherits an ended process need not collect it at once."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state not in ("Z", "X")
 
 
 def test_given_products_when_run_unattended_then_userspace_is_reached_and_success_returned(

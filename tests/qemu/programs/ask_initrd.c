@@ -1,6 +1,6 @@
 /** @file
- * Stands in for a kernel's EFI stub: asks for the initrd as Linux does, and in each way that must be
- * refused. Prints every answer and, in hexadecimal, what is in the buffer and behind it.
+ * Stands in for a kernel's EFI stub: asks for the initrd as Linux does, and in each way that must
+ * be refused. Prints every answer and, in hexadecimal, what is in the buffer and behind it.
  */
 
 #include <efi.h>

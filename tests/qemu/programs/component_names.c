@@ -95,8 +95,9 @@ static void ask_all(EFI_HANDLE driver)
     }
     /* The driver's own handle is no disk, and a disk has no children. */
     ask_disk(driver, NULL, L" other", "eng");
-    ask_disk(disk, driver, L" child", "en");
+    ask_disk(driver, NULL, L" other", "en");
     ask_disk(disk, driver, L" child", "eng");
+    ask_disk(disk, driver, L" child", "en");
 }
 
 EFI_STATUS efi_main(EFI_HANDLE self, EFI_SYSTEM_TABLE *system)
