@@ -1,4 +1,4 @@
-"""One firmware call fails, each in its turn, over a whole run of virtboot.efi: faults A1 and A2.
+"""One firmware call fails, each in its turn, over a whole run of virtboot.efi.
 
 programs/fail_calls.c runs virtboot hundreds of times in one boot. In run n the n-th call of a kind
 is not carried out and returns EFI_OUT_OF_RESOURCES, until a run makes fewer calls. It checks after
