@@ -178,25 +178,6 @@ struct text_slice entry_image_path(const struct boot_entry *entry)
     return entry->linux_path.bytes > 0 ? entry->linux_path : entry->efi_path;
 }
 
-boot_status entry_join_options(const struct boot_entry *entry, char *buffer, size_t capacity_bytes,
-                               struct text_slice *ret_options)
-{
-    size_t used = 0;
-
-    if (entry->options_bytes > capacity_bytes)
-        return BOOT_ERR_BUFFER_TOO_SMALL;
-    for (unsigned i = 0; i < entry->n_option_lines; i++) {
-        struct text_slice line = entry->option_lines[i];
-
-        if (i > 0)
-            buffer[used++] = ' ';
-        for (size_t j = 0; j < line.bytes; j++)
-            buffer[used++] = line.start[j];
-    }
-    *ret_options = (struct text_slice){buffer, used};
-    return BOOT_OK;
-}
-
 boot_status entry_options_to_uefi(const struct boot_entry *entry, uint16_t *buffer,
                                   size_t capacity_units, size_t *ret_units)
 {

@@ -82,20 +82,8 @@ bool entry_fits_architecture(const struct boot_entry *entry, const char *archite
 struct text_slice entry_image_path(const struct boot_entry *entry);
 
 /**
- * Join the option lines with one blank each.
- *
- * @param entry           from entry_parse()
- * @param buffer          receives the options, without a terminator
- * @param capacity_bytes  entry->options_bytes is enough
- * @param ret_options     the options in buffer; empty when the entry has none
- * @return BOOT_OK, BOOT_ERR_BUFFER_TOO_SMALL
- */
-BOOT_MUST_CHECK boot_status entry_join_options(const struct boot_entry *entry, char *buffer,
-                                               size_t capacity_bytes,
-                                               struct text_slice *ret_options);
-
-/**
- * Join the option lines as a UEFI string, which is what the load options of an image are.
+ * Join the option lines, one blank between two, as a UEFI string, which is what the load options of
+ * an image are.
  *
  * @param entry           from entry_parse()
  * @param buffer          receives the options and a terminator; undefined on failure
