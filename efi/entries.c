@@ -82,7 +82,7 @@ static EFI_STATUS names_take(const EFI_FILE_INFO *info, struct entry_name **list
 static EFI_STATUS names_collect(EFI_FILE_PROTOCOL *folder, struct entry_name **list)
 {
     for (;;) {
-        uint8_t buffer[sizeof(EFI_FILE_INFO) + NAME_UNITS_MAX * sizeof(CHAR16)]
+        uint8_t buffer[offsetof(EFI_FILE_INFO, FileName) + NAME_UNITS_MAX * sizeof(CHAR16)]
             __attribute__((aligned(8)));
         UINTN bytes = sizeof(buffer);
 
