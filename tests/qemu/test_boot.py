@@ -35,6 +35,14 @@ def boot(*disks: Disk, **options: Any) -> RunResult:
     return result
 
 
+def boot_from_elsewhere(image: DiskImage, folder: Path, virtboot: Path) -> RunResult:
+    """virtboot is on an AHCI disk, and the firmware has not connected the virtio disk."""
+    starter = boot_image(
+        folder / "ahci.img", application=virtboot, kernel=None, initrd=None, extra=NO_ENTRY
+    )
+    return boot(Disk(image, boot=False), Disk(starter, bus="ahci"))
+
+
 def assert_taken(
     result: RunResult, number: int, size_mib: int, block_bytes: int, mode: str
 ) -> None:
@@ -148,11 +156,8 @@ def test_given_virtboot_on_an_ahci_disk_when_started_then_kernel_comes_from_the_
     image = boot_image(
         folder / "virtio.img", application=None, kernel=kernel, initrd=initramfs
     )
-    starter = boot_image(
-        folder / "ahci.img", application=virtboot, kernel=None, initrd=None, extra=NO_ENTRY
-    )
 
-    result = boot(Disk(image, boot=False), Disk(starter, bus="ahci"))
+    result = boot_from_elsewhere(image, folder, virtboot)
 
     assert_booting(result, 0, "Debian 12 (cloud kernel)")
     assert_driver_is_virtboots(result.events, result.text, image, FILES)
@@ -320,12 +325,9 @@ def test_given_damaged_primary_gpt_when_virtboot_is_elsewhere_then_it_boots_and_
         initrd=initramfs,
         damage_primary_gpt=True,
     )
-    starter = boot_image(
-        folder / "ahci.img", application=virtboot, kernel=None, initrd=None, extra=NO_ENTRY
-    )
 
     # Zero writes and an unchanged image are checked in every run.
-    result = boot(Disk(image, boot=False), Disk(starter, bus="ahci"))
+    result = boot_from_elsewhere(image, folder, virtboot)
 
     assert_driver_is_virtboots(result.events, result.text, image, FILES)
 
@@ -337,12 +339,9 @@ def test_given_damaged_backup_gpt_when_virtboot_is_elsewhere_then_it_boots_and_n
         folder / "virtio.img", application=None, kernel=kernel, initrd=initramfs
     )
     damage_backup_gpt(image)
-    starter = boot_image(
-        folder / "ahci.img", application=virtboot, kernel=None, initrd=None, extra=NO_ENTRY
-    )
 
     # Zero writes and an unchanged image are checked in every run.
-    result = boot(Disk(image, boot=False), Disk(starter, bus="ahci"))
+    result = boot_from_elsewhere(image, folder, virtboot)
 
     assert_driver_is_virtboots(result.events, result.text, image, FILES)
 
