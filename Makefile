@@ -12,7 +12,9 @@ PACKAGES_BUILD := gcc binutils libc6-dev gnu-efi
 PACKAGES_RUN   := $(PACKAGES_BUILD) qemu-system-x86 qemu-utils ovmf mtools dosfstools gdisk \
                   busybox-static cpio kmod python3
 PACKAGES_TEST  := $(PACKAGES_RUN) libcmocka-dev clang clang-format python3-pytest \
-                  python3-pytest-xdist sbsigntool openssl
+                  python3-pytest-xdist sbsigntool openssl libclang-rt-14-dev spin valgrind
+PACKAGES_PROVE    := $(PACKAGES_BUILD) frama-c-base why3 z3
+PACKAGES_COVERAGE := $(PACKAGES_TEST) gcovr
 
 DRIVERS  := core/device.c core/virtqueue.c transports/pci_caps.c transports/pci_modern.c \
             devices/blk.c devices/blk_setup.c
@@ -48,11 +50,11 @@ say = $(if $(V),,@echo "  $(1) $@")
 EFI_SECTIONS := $(addprefix -j ,.text .sdata .data .rodata .dynamic .dynsym .rel .rela .rel.* .rela.* .reloc)
 
 .PHONY: all run test test-unit test-gates test-qemu clean help format \
-        packages-build packages-run packages-test
+        packages-build packages-run packages-test packages-prove packages-coverage
 all: $(B)/virtboot.efi $(B)/virtio.efi ## build virtboot.efi and virtio.efi into build/
 
 # --- Packages: each group is checked once per run, and installed where something is missing -----
-packages-build packages-run packages-test: packages-%:
+packages-build packages-run packages-test packages-prove packages-coverage: packages-%:
 	@sh tests/install_packages.sh $(PACKAGES_$(shell echo $* | tr a-z A-Z))
 
 # --- The two programs, and those that the tests start ---------------------------------------------
@@ -138,11 +140,14 @@ test-qemu: all $(QEMU_IN) | packages-test ## the tests in QEMU; K=... selects so
 format: | packages-test ## put all C sources into the project's format
 	$(Q)find core transports devices boot efi tests -name '*.[ch]' | xargs clang-format -i
 
+# --- What has tools or sources of its own: the targets stand beside them --------------------------
+include $(wildcard tests/*/rules.mk)
+
 clean: ## remove build/
 	rm -rf build
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(filter-out %.d config.mak,$(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .SECONDARY:
 -include $(shell find build -name '*.d' 2>/dev/null)
