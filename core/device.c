@@ -75,6 +75,31 @@ vio_status vio_device_reset(struct vio_device *device)
     }
 }
 
+vio_status vio_device_reset_queue(struct vio_device *device, uint16_t index)
+{
+    const struct vio_transport *transport = device->transport;
+    const struct vio_platform *platform = device->platform;
+    uint64_t start_us = platform->ops->now_us(platform->context);
+
+    if (!vio_device_has(device, VIRTIO_F_RING_RESET))
+        return VIO_ERR_UNSUPPORTED;
+    transport->ops->reset_queue(transport->context, index);
+    for (;;) {
+        uint64_t waited_us = platform->ops->now_us(platform->context) - start_us;
+
+        /* First: registers of a device that is gone can be read as any answer. */
+        vio_status status = vio_device_check_alive(device);
+        if (status != VIO_OK)
+            return status;
+        if (transport->ops->is_queue_reset(transport->context, index))
+            return VIO_OK;
+        if (waited_us >= VIO_RESET_LIMIT_US)
+            return device_fail(device, VIO_ERR_TIMEOUT, "the device did not reset its queue",
+                               index);
+        platform->ops->wait(platform->context, DEVICE_RESET_POLL_US);
+    }
+}
+
 vio_status vio_device_check_alive(struct vio_device *device)
 {
     return device_judge_status(device, device_get_status(device));
@@ -133,7 +158,7 @@ static vio_status device_confirm_features(struct vio_device *device, uint64_t fe
     return VIO_OK;
 }
 
-static vio_status device_set_up_queue(struct vio_device *device, const struct vio_queue_plan *plan)
+vio_status vio_device_set_up_queue(struct vio_device *device, const struct vio_queue_plan *plan)
 {
     const struct vio_transport *transport = device->transport;
     uint16_t size_max = transport->ops->get_queue_size_max(transport->context, plan->index);
@@ -142,8 +167,17 @@ static vio_status device_set_up_queue(struct vio_device *device, const struct vi
     if (size == 0)
         return device_fail(device, VIO_ERR_UNSUPPORTED, "the device has no queue", plan->index);
 
-    vio_status status =
-        virtqueue_init(plan->vq, transport, plan->index, size, plan->rings, plan->shadow);
+    const struct virtqueue_config config = {
+        .transport = transport,
+        .index = plan->index,
+        .size = size,
+        .features = device->accepted,
+        .rings = plan->rings,
+        .shadow = plan->shadow,
+        .indirect = plan->indirect,
+        .indirect_entries = plan->indirect_entries,
+    };
+    vio_status status = virtqueue_init(plan->vq, &config);
     if (status != VIO_OK)
         return device_fail(device, status, "no ring can be made of the size", size);
 
@@ -166,7 +200,7 @@ static vio_status device_set_up_queues(struct vio_device *device,
         return device_fail(device, status, "the device refused the configuration vector",
                            VIO_NO_VECTOR);
     for (unsigned i = 0; i < plan->n_queues; i++) {
-        status = device_set_up_queue(device, &plan->queues[i]);
+        status = vio_device_set_up_queue(device, &plan->queues[i]);
         if (status != VIO_OK)
             return status;
     }

@@ -21,8 +21,19 @@
 #include "core/transport.h"
 #include "core/virtqueue.h"
 
-/** Longest time that a device may take to reset. */
+/** Longest time that a device or one of its queues may take to reset. */
 #define VIO_RESET_LIMIT_US 1000000u
+
+/**
+ * What core/ and the transports implement for every driver, to be put among a plan's supported
+ * features. RING_PACKED is not: see core/virtqueue.h.
+ */
+#define VIO_COMMON_FEATURES                                                                        \
+    (VIO_FEATURE(VIRTIO_F_INDIRECT_DESC) | VIO_FEATURE(VIRTIO_F_EVENT_IDX) |                       \
+     VIO_FEATURE(VIRTIO_F_VERSION_1) | VIO_FEATURE(VIRTIO_F_ACCESS_PLATFORM) |                     \
+     VIO_FEATURE(VIRTIO_F_IN_ORDER) | VIO_FEATURE(VIRTIO_F_ORDER_PLATFORM) |                       \
+     VIO_FEATURE(VIRTIO_F_NOTIFICATION_DATA) | VIO_FEATURE(VIRTIO_F_NOTIF_CONFIG_DATA) |           \
+     VIO_FEATURE(VIRTIO_F_RING_RESET))
 
 /** What went wrong, for one message by whoever logs. */
 struct vio_failure {
@@ -43,10 +54,12 @@ struct vio_device {
 struct vio_queue_plan {
     struct virtqueue *vq;
     uint16_t index;
-    uint16_t size_wanted;        /**< a power of two; the device may force less */
-    const struct vio_dma *rings; /**< virtqueue_ring_bytes(size_wanted) */
-    void *shadow;                /**< virtqueue_shadow_bytes(size_wanted) */
-    uint16_t vector;             /**< VIO_NO_VECTOR when polled */
+    uint16_t size_wanted;           /**< a power of two; the device may force less */
+    const struct vio_dma *rings;    /**< virtqueue_ring_bytes(size_wanted) */
+    void *shadow;                   /**< virtqueue_shadow_bytes(size_wanted) */
+    const struct vio_dma *indirect; /**< virtqueue_indirect_bytes(), or NULL for none */
+    uint16_t indirect_entries;
+    uint16_t vector; /**< VIO_NO_VECTOR when polled */
 };
 
 /** What a driver wants of a device. */
@@ -94,6 +107,28 @@ VIO_MUST_CHECK vio_status vio_device_bring_up(struct vio_device *device,
  * @return VIO_OK, VIO_ERR_TIMEOUT, VIO_ERR_GONE
  */
 VIO_MUST_CHECK vio_status vio_device_reset(struct vio_device *device);
+
+/**
+ * Make a queue and have the device use it: step 7 of 3.1.1 for one queue, and again after
+ * vio_device_reset_queue(), where size, memory and vector may be others (2.6.1.2).
+ *
+ * @param device  features settled; the queue is not enabled
+ * @param plan    only read during the call; chains of the queue's former life are drained
+ * @return VIO_OK; VIO_ERR_UNSUPPORTED, VIO_ERR_INVALID, VIO_ERR_DEVICE
+ */
+VIO_MUST_CHECK vio_status vio_device_set_up_queue(struct vio_device *device,
+                                                  const struct vio_queue_plan *plan);
+
+/**
+ * Stop one queue of a live device, and wait until it says so (2.6.1), at most VIO_RESET_LIMIT_US.
+ * After VIO_OK the device uses no memory of that queue any more; drain it.
+ *
+ * @param device  brought up
+ * @param index   of an enabled queue
+ * @return VIO_OK; VIO_ERR_UNSUPPORTED where VIRTIO_F_RING_RESET is not in force, nothing was done;
+ *         VIO_ERR_TIMEOUT, VIO_ERR_NEEDS_RESET, VIO_ERR_GONE: only vio_device_reset() is left
+ */
+VIO_MUST_CHECK vio_status vio_device_reset_queue(struct vio_device *device, uint16_t index);
 
 /**
  * Look for the two states in which waiting is of no use.

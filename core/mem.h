@@ -12,10 +12,18 @@
 #ifndef CORE_MEM_H
 #define CORE_MEM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "core/le.h"
+#if defined(__x86_64__)
+#include "core/barrier_x86_64.h"
+#elif defined(__aarch64__)
+#include "core/barrier_aarch64.h"
+#else
+#error "a port begins with core/barrier_ARCH.h"
+#endif
 
 enum vio_mem_access {
     VIO_MEM_LOAD8,
@@ -28,6 +36,9 @@ enum vio_mem_access {
     VIO_MEM_WMB,
     VIO_MEM_RMB,
     VIO_MEM_MB,
+    VIO_MEM_DEVICE_WMB,
+    VIO_MEM_DEVICE_RMB,
+    VIO_MEM_DEVICE_MB,
 };
 
 #ifdef VIO_MEM_HOOKS
@@ -83,25 +94,39 @@ static inline void ring_store64(le64 *where, uint64_t value)
     *(volatile uint64_t *)&where->raw = value;
 }
 
+/*
+ * The three barriers. @p platform_order is VIRTIO_F_ORDER_PLATFORM: the device is ordered like
+ * hardware behind a bus, and the barriers that suffice between processors do not suffice.
+ */
+
 /** All stores before this one are visible to the device before any store after it. */
-static inline void virtio_wmb(void)
+static inline void virtio_wmb(bool platform_order)
 {
-    vio_mem_hook(VIO_MEM_WMB, NULL);
-    __atomic_thread_fence(__ATOMIC_RELEASE);
+    vio_mem_hook(platform_order ? VIO_MEM_DEVICE_WMB : VIO_MEM_WMB, NULL);
+    if (platform_order)
+        barrier_device_wmb();
+    else
+        __atomic_thread_fence(__ATOMIC_RELEASE);
 }
 
 /** No load after this one is carried out before a load in front of it. */
-static inline void virtio_rmb(void)
+static inline void virtio_rmb(bool platform_order)
 {
-    vio_mem_hook(VIO_MEM_RMB, NULL);
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    vio_mem_hook(platform_order ? VIO_MEM_DEVICE_RMB : VIO_MEM_RMB, NULL);
+    if (platform_order)
+        barrier_device_rmb();
+    else
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
 }
 
 /** Full barrier: stores before it are visible before any load after it is carried out. */
-static inline void virtio_mb(void)
+static inline void virtio_mb(bool platform_order)
 {
-    vio_mem_hook(VIO_MEM_MB, NULL);
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    vio_mem_hook(platform_order ? VIO_MEM_DEVICE_MB : VIO_MEM_MB, NULL);
+    if (platform_order)
+        barrier_device_mb();
+    else
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
 static inline void vio_mem_zero(void *where, size_t bytes)

@@ -30,7 +30,10 @@ struct vio_transport_ops {
     uint8_t (*get_status)(void *context);
     void (*set_status)(void *context, uint8_t status);
 
-    /** 2.2 Feature Bits: the 64 bits that the device offers, and those that we accept. */
+    /**
+     * 2.2 Feature Bits: the 64 bits that the device offers, but for those that this transport or
+     * this device's registers cannot carry out; and those that we accept.
+     */
     uint64_t (*get_device_features)(void *context);
     void (*set_driver_features)(void *context, uint64_t features);
 
@@ -46,10 +49,18 @@ struct vio_transport_ops {
     vio_status (*enable_queue)(void *context, uint16_t index, uint16_t size,
                                const struct virtqueue_addresses *addresses, uint16_t vector);
     /**
-     * 2.9 Driver Notifications. Exactly one write to the device; the address was worked out by
-     * enable_queue(). Only after DRIVER_OK.
+     * 2.6.1 Virtqueue Reset, where VIRTIO_F_RING_RESET is in force: ask for it, and whether the
+     * device has done it. It must be seen done before the queue's memory is anybody's again, and
+     * before enable_queue(), which makes a queue of it once more.
      */
-    void (*notify)(void *context, uint16_t index);
+    void (*reset_queue)(void *context, uint16_t index);
+    bool (*is_queue_reset)(void *context, uint16_t index);
+    /**
+     * 2.9 Driver Notifications. Exactly one write to the device; address and form were worked out
+     * by enable_queue(). Only after DRIVER_OK. @p avail_idx is the available ring's idx as
+     * published, which the write carries with VIRTIO_F_NOTIFICATION_DATA.
+     */
+    void (*notify)(void *context, uint16_t index, uint16_t avail_idx);
 
     /**
      * 2.5 Device Configuration Space, @p width_bytes being 1, 2 or 4 and the field's own width
@@ -88,9 +99,9 @@ static inline bool vio_transport_is_complete(const struct vio_transport *transpo
 
     return ops && ops->get_status && ops->set_status && ops->get_device_features &&
            ops->set_driver_features && ops->get_queue_size_max && ops->enable_queue &&
-           ops->notify && ops->read_config && ops->write_config && ops->get_config_bytes &&
-           ops->get_config_generation && ops->route_config_interrupt &&
-           ops->read_interrupt_status && ops->isolate;
+           ops->reset_queue && ops->is_queue_reset && ops->notify && ops->read_config &&
+           ops->write_config && ops->get_config_bytes && ops->get_config_generation &&
+           ops->route_config_interrupt && ops->read_interrupt_status && ops->isolate;
 }
 
 #endif

@@ -1,18 +1,25 @@
 /** @file
  * Split virtqueue, driver side.
- * Spec:      virtio 1.4, 2.7 Split Virtqueues; 2.7.13 Supplying Buffers to The Device; 2.7.14
- *            Receiving Used Buffers From The Device.
- * Knows:     core/transport.h (notify), core/split_spec.h.
- * Memory:    the caller brings two pieces: the rings, which the device sees, and the shadow, which
- *            it must not see. virtqueue_ring_bytes() and virtqueue_shadow_bytes() say how much.
+ * Spec:      virtio 1.4, 2.7 Split Virtqueues; 2.7.5.3 Indirect Descriptors; 2.7.7 Used Buffer
+ *            Notification Suppression; 2.7.9 In-order use of descriptors; 2.7.10 Available Buffer
+ *            Notification Suppression; 2.7.13 Supplying Buffers to The Device; 2.7.14 Receiving
+ *            Used Buffers From The Device. The packed layout of 2.8 is not implemented: one layout,
+ *            proven well, before two (a deviation from the SHOULD of 6.1 Driver Requirements:
+ *            Reserved Feature Bits).
+ * Knows:     core/transport.h (of which only notify is called), core/split_spec.h.
+ * Memory:    the caller brings up to three pieces: the rings and the indirect tables, which the
+ *            device sees, and the shadow, which it must not see. virtqueue_ring_bytes(),
+ *            virtqueue_indirect_bytes() and virtqueue_shadow_bytes() say how much.
  * Ownership: a chain is the caller's until virtqueue_add() returns VIO_OK, the device's until
  *            virtqueue_pop_used() returns its cookie, then the caller's again. After a timeout it
- *            stays the device's until vio_device_reset() has returned VIO_OK; virtqueue_drain()
- *            then gives the cookies back.
- * Trust:     used idx, id and len come from the device, each is read once and compared with the
+ *            stays the device's until vio_device_reset() or vio_device_reset_queue() has returned
+ *            VIO_OK; virtqueue_drain() then gives the cookies back.
+ * Trust:     used idx, id, len and the device's wishes are each read once and compared with the
  *            shadow. The first lie breaks the queue for good: every later call fails cleanly, and
- *            virtqueue_fault() says what was wrong. Nothing that we wrote into the rings is ever
- *            read back.
+ *            virtqueue_fault() says what was wrong. Nothing that we wrote into shared memory is
+ *            ever read back, so it does not matter what the device writes there.
+ * Cost:      constant in the size of the queue and in the number of chains in flight, but for
+ *            virtqueue_init() and virtqueue_drain().
  * Threads:   none; an interrupt handler may call virtqueue_used_interrupt() and virtqueue_has_used()
  *            and nothing else.
  * Units:     lengths in bytes, queue sizes in descriptors.
@@ -43,50 +50,95 @@ enum virtqueue_fault {
     VIRTQUEUE_FAULT_ID_RANGE,    /**< id is no descriptor of this queue */
     VIRTQUEUE_FAULT_ID_NOT_HEAD, /**< id is not the head of a chain that the device was given */
     VIRTQUEUE_FAULT_LEN,         /**< len is more than the chain's device-writable bytes */
+    VIRTQUEUE_FAULT_ORDER,       /**< VIRTIO_F_IN_ORDER, and id is of a chain further behind */
 };
 
 /** What happened on a queue so far, for messages and tests. */
 struct virtqueue_counters {
-    uint64_t chains_added;
-    uint64_t chains_used;
     uint64_t notifications;            /**< register writes */
     uint64_t notifications_suppressed; /**< the device had asked for none (2.7.10) */
     uint64_t interrupts;               /**< calls of virtqueue_used_interrupt() */
     uint64_t interrupts_spurious;      /**< of these: nothing was there */
 };
 
-/** Private: what we know of one descriptor, in memory that the device cannot reach. */
-struct vq_shadow {
-    void *cookie;            /**< of the chain that starts here; NULL: no chain starts here */
-    uint32_t writable_bytes; /**< of that chain */
-    uint16_t n_descriptors;  /**< of that chain */
-    uint16_t next;           /**< next of the chain or of the free list; VQ_CHAIN_END ends it */
-    uint16_t avail_head;     /**< not of this descriptor: copy of the available ring's slot */
-    bool published;          /**< the device may return the chain that starts here */
+/** What a queue is made of. */
+struct virtqueue_config {
+    /** Kept; must outlive the queue. */
+    const struct vio_transport *transport;
+    /** The queue's number on its device. */
+    uint16_t index;
+    /** A power of two from 1 to 32768. */
+    uint16_t size;
+    /**
+     * Features in force, as a set of VIO_FEATURE() bits. INDIRECT_DESC, EVENT_IDX, IN_ORDER and
+     * ORDER_PLATFORM concern the queue; others are passed over.
+     */
+    uint64_t features;
+    /** At least virtqueue_ring_bytes(), aligned to 16 on both sides; its addresses are kept. */
+    const struct vio_dma *rings;
+    /** At least virtqueue_shadow_bytes(), aligned as from malloc; kept. */
+    void *shadow;
+    /**
+     * At least virtqueue_indirect_bytes(), aligned to 16 on both sides; its addresses are kept.
+     * NULL: no indirect descriptors, also where the feature is in force.
+     */
+    const struct vio_dma *indirect;
+    /**
+     * Buffers that one indirect table holds. A chain of 2 to that many buffers takes one descriptor
+     * of the queue, all others take one per buffer.
+     */
+    uint16_t indirect_entries;
 };
 
-/** All fields are private to virtqueue.c. */
+/** Private: what we know of the chain that a descriptor heads, where the device cannot reach it. */
+struct vq_chain {
+    void *cookie;            /**< NULL: no chain starts here */
+    uint64_t number;         /**< of the chain, in the order of virtqueue_add() */
+    uint32_t writable_bytes; /**< of the chain */
+    uint16_t n_descriptors;  /**< of the queue, so 1 for an indirect table */
+    uint16_t tail;           /**< last of these descriptors */
+};
+
+/** All fields are private to virtqueue.c, but for the counters, which are for reading. */
 struct virtqueue {
     struct virtq_desc *desc;
     struct virtq_avail *avail;
     struct virtq_used *used;
+    struct virtq_desc *tables; /**< one of table_entries for each descriptor */
+    dma_addr tables_addr;
     struct virtqueue_addresses addresses;
     const struct vio_transport *transport;
 
     /* Our own book-keeping; the device sees none of it. */
-    struct vq_shadow *shadow;
+    struct vq_chain *chains; /**< by head */
+    uint16_t *next;          /**< by descriptor: next of its chain or of the free list */
     uint16_t index;
     uint16_t size;
     uint16_t mask;
+    uint16_t table_entries; /**< 0: no indirect descriptors */
+    bool event_idx;
+    bool in_order;
+    bool order_platform;
+
+    /* The free list is a FIFO: with an orderly device descriptors are used in table order. */
     uint16_t free_head;
+    uint16_t free_tail;
     uint16_t n_free;
-    uint16_t n_in_flight;     /**< chains */
-    uint16_t avail_next;      /**< free-running: next slot to fill */
-    uint16_t avail_published; /**< free-running: what the device may see */
-    uint16_t avail_notified;  /**< avail_published at the last notification decision */
-    uint16_t used_next;       /**< free-running: next used element to look at */
-    uint16_t used_seen;       /**< free-running: used idx when it was last read, found plausible */
-    uint16_t drain_next;      /**< descriptor at which virtqueue_drain() goes on */
+
+    /* Chains since virtqueue_init(); the low 16 bits are the indices of the rings. */
+    uint64_t n_added;
+    uint64_t n_published; /**< what the device may see */
+    uint64_t n_notified;  /**< n_published at the last notification decision */
+    uint64_t n_used;      /**< handed back by virtqueue_pop_used() */
+    uint64_t n_drained;
+
+    uint16_t n_ready;       /**< chains that used idx announced and that were not popped yet */
+    uint16_t n_batch;       /**< of these: covered by the element read last (IN_ORDER) */
+    uint16_t in_order_head; /**< of the oldest chain in flight (IN_ORDER) */
+    uint32_t batch_len;     /**< len of the last chain of the batch */
+    uint16_t used_event;    /**< as the device sees it (EVENT_IDX) */
+    bool callbacks_wanted;
+    uint16_t drain_next; /**< descriptor at which virtqueue_drain() goes on */
     enum virtqueue_fault fault;
     uint64_t fault_value; /**< what the device said */
     struct virtqueue_counters counters;
@@ -117,21 +169,24 @@ size_t virtqueue_ring_bytes(uint16_t size);
 size_t virtqueue_shadow_bytes(uint16_t size);
 
 /**
- * Make an empty queue. Writes both pieces of memory completely, so a queue is reset and used again
- * by another call, once the device has been reset. Does not touch the device: give
- * virtqueue_addresses() to the transport.
+ * Bytes of device-visible memory for the indirect tables of a queue of this size.
  *
- * @param vq         any content
- * @param transport  kept; must outlive the queue
- * @param index      the queue's number on its device
- * @param size       a power of two from 1 to 32768
- * @param rings      at least virtqueue_ring_bytes(size), aligned to 16 on both sides; kept
- * @param shadow     at least virtqueue_shadow_bytes(size), aligned as from malloc; kept
+ * @param size     a power of two from 1 to 32768
+ * @param entries  virtqueue_config.indirect_entries
+ */
+size_t virtqueue_indirect_bytes(uint16_t size, uint16_t entries);
+
+/**
+ * Make an empty queue. Writes rings and shadow completely, so a queue is reset and used again by
+ * another call, once the device or the queue has been reset. Does not touch the device: give
+ * virtqueue_addresses() to the transport. Interrupts are not wanted at first.
+ *
+ * @param vq      any content
+ * @param config  only read during the call
  * @return VIO_OK or VIO_ERR_INVALID (nothing changed)
  */
 VIO_MUST_CHECK vio_status virtqueue_init(struct virtqueue *vq,
-                                         const struct vio_transport *transport, uint16_t index,
-                                         uint16_t size, const struct vio_dma *rings, void *shadow);
+                                         const struct virtqueue_config *config);
 
 /**
  * Where the device finds the descriptor, driver and device area (2.7).
@@ -143,7 +198,15 @@ struct virtqueue_addresses virtqueue_addresses(const struct virtqueue *vq);
 /** Descriptors that virtqueue_add() can still take. */
 uint16_t virtqueue_free_descriptors(const struct virtqueue *vq);
 
-/** Chains that were added and not popped yet. */
+/**
+ * Descriptors of the queue that a chain takes: 1 where it goes into an indirect table.
+ *
+ * @param vq      initialised
+ * @param n_bufs  1 or more
+ */
+unsigned virtqueue_descriptors_needed(const struct virtqueue *vq, unsigned n_bufs);
+
+/** Chains that were added and neither popped nor drained yet. */
 uint16_t virtqueue_in_flight(const struct virtqueue *vq);
 
 /**
@@ -152,10 +215,10 @@ uint16_t virtqueue_in_flight(const struct virtqueue *vq);
  * @param vq      initialised
  * @param bufs    all device-readable buffers before any device-writable one (2.7.4.2); together at
  *                most 2^32 - 1 bytes (2.7.5.2)
- * @param n_bufs  at least 1
+ * @param n_bufs  1 to the size of the queue, also for an indirect table (2.7.5.3.1)
  * @param cookie  given back by virtqueue_pop_used(); never NULL
  * @return VIO_OK, VIO_ERR_QUEUE_FULL, VIO_ERR_INVALID, VIO_ERR_QUEUE_BROKEN; on failure nothing has
- *         changed. More buffers than the queue has descriptors at all is VIO_ERR_INVALID
+ *         changed
  */
 VIO_MUST_CHECK vio_status virtqueue_add(struct virtqueue *vq, const struct vio_buffer *bufs,
                                         unsigned n_bufs, void *cookie);
@@ -177,15 +240,16 @@ bool virtqueue_notify(struct virtqueue *vq);
  *
  * @param vq          initialised
  * @param ret_cookie  what virtqueue_add() was given
- * @param ret_len     bytes that the device says it wrote; what lies behind them is undefined
+ * @param ret_len     bytes that the device says it wrote; what lies behind them is undefined. With
+ *                    IN_ORDER a device may leave out elements, which says that all was written
  * @return VIO_OK, VIO_EMPTY, VIO_ERR_QUEUE_BROKEN
  */
 VIO_MUST_CHECK vio_status virtqueue_pop_used(struct virtqueue *vq, void **ret_cookie,
                                              uint32_t *ret_len);
 
 /**
- * Whether the used ring shows something that virtqueue_pop_used() has not looked at yet, be it
- * valid or a lie; never on a broken queue. Allowed at any time, also from an interrupt handler.
+ * Whether there is something for virtqueue_pop_used(), be it valid or a lie; never on a broken
+ * queue. Allowed at any time, also from an interrupt handler.
  */
 bool virtqueue_has_used(const struct virtqueue *vq);
 
@@ -199,12 +263,31 @@ bool virtqueue_has_used(const struct virtqueue *vq);
 bool virtqueue_used_interrupt(struct virtqueue *vq);
 
 /**
- * Ask the device for an interrupt per used chain; initially it is asked for none (2.7.7). What came
- * before causes none: look with virtqueue_has_used() afterwards, and only then sleep.
+ * Ask for an interrupt at the next used chain, and look whether one is there already: then none may
+ * come. Only if the answer is false may the caller sleep; no wake-up is lost between the two. With
+ * EVENT_IDX the wish is good for one interrupt, without it for one at each used chain until
+ * virtqueue_disable_callbacks(); so ask again before each sleep.
+ *
+ * @param vq  initialised
+ * @return whether there is something to pop; also true on a broken queue, to which no interrupt comes
  */
-void virtqueue_enable_callbacks(struct virtqueue *vq);
+bool virtqueue_enable_callbacks(struct virtqueue *vq);
 
-/** Tell the device that interrupts are not wanted. It may send some nevertheless (2.7.7.1). */
+/**
+ * The same for the @p n_chains-th used chain from now. Without EVENT_IDX, which alone can express
+ * that, the interrupt comes at the first.
+ *
+ * @param vq        initialised
+ * @param n_chains  counted from the last one popped; more than are with the device would never come
+ *                  and means all of these
+ * @return whether so many are there to be popped
+ */
+bool virtqueue_enable_callbacks_after(struct virtqueue *vq, uint16_t n_chains);
+
+/**
+ * Tell the device that interrupts are not wanted. It may send some nevertheless (2.7.7.1), and with
+ * EVENT_IDX it does, about once in 65536 chains.
+ */
 void virtqueue_disable_callbacks(struct virtqueue *vq);
 
 /** The first lie of the device, VIRTQUEUE_FAULT_NONE if there was none. */
@@ -214,8 +297,8 @@ enum virtqueue_fault virtqueue_fault(const struct virtqueue *vq);
 const char *virtqueue_fault_text(const struct virtqueue *vq, uint64_t *ret_value);
 
 /**
- * Take back one chain that the device did not return. Only after the device has been reset, and
- * until NULL comes; then virtqueue_init() makes the queue usable again.
+ * Take back one chain that the device did not return. Only after the device or the queue has been
+ * reset, and until NULL comes; then virtqueue_init() makes the queue usable again.
  *
  * @param vq  initialised, or zeroed
  * @return the chain's cookie; NULL when none is left

@@ -96,6 +96,8 @@ static void blk_free_memory(struct virtio_blk *blk)
     if (blk->slot_memory.memory)
         platform->ops->dma_free(platform->context, &blk->slot_memory);
     platform->ops->free(platform->context, blk->shadow, virtqueue_shadow_bytes(BLK_QUEUE_SIZE));
+    if (blk->indirect.memory)
+        platform->ops->dma_free(platform->context, &blk->indirect);
     if (blk->rings.memory)
         platform->ops->dma_free(platform->context, &blk->rings);
 }
@@ -106,6 +108,11 @@ static vio_status blk_allocate_memory(struct virtio_blk *blk)
 
     vio_status status = platform->ops->dma_alloc(platform->context,
                                                  virtqueue_ring_bytes(BLK_QUEUE_SIZE), &blk->rings);
+    if (status != VIO_OK)
+        return status;
+    status = platform->ops->dma_alloc(
+        platform->context, virtqueue_indirect_bytes(BLK_QUEUE_SIZE, BLK_CHAIN_BUFFERS_MAX),
+        &blk->indirect);
     if (status != VIO_OK)
         return status;
     blk->shadow = platform->ops->alloc(platform->context, virtqueue_shadow_bytes(BLK_QUEUE_SIZE));
@@ -161,8 +168,9 @@ void virtio_blk_shutdown(struct virtio_blk *blk)
 static uint32_t blk_n_descriptors(const struct virtio_blk *blk, uint32_t data_bytes)
 {
     uint32_t whole = data_bytes / blk->segment_bytes_max;
+    uint32_t n_bufs = BLK_OVERHEAD_BUFFERS + whole + (data_bytes % blk->segment_bytes_max != 0);
 
-    return BLK_OVERHEAD_DESCRIPTORS + whole + (data_bytes % blk->segment_bytes_max != 0);
+    return virtqueue_descriptors_needed(&blk->vq, n_bufs);
 }
 
 /* header | data | status, the data cut where the device's segments end (2.7.4.2). */
@@ -216,7 +224,7 @@ static void blk_write_header(struct blk_slot *slot, const struct blk_transfer *t
 static vio_status blk_add_request(struct virtio_blk *blk, const struct blk_transfer *transfer,
                                   uint32_t bytes)
 {
-    struct vio_buffer bufs[BLK_OVERHEAD_DESCRIPTORS + BLK_SEGMENTS_MAX];
+    struct vio_buffer bufs[BLK_CHAIN_BUFFERS_MAX];
     struct blk_slot *slot = blk->free_slots;
 
     /* Before anything is mapped, which may mean copied. */

@@ -84,6 +84,7 @@ struct virtio_blk {
     struct vio_transport transport;
     struct vio_platform platform;
     struct vio_dma rings;
+    struct vio_dma indirect;
     struct vio_dma slot_memory;
     void *shadow;
     struct blk_slot slots[BLK_SLOTS_MAX];

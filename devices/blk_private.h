@@ -11,7 +11,10 @@
 #define BLK_QUEUE_SIZE  128u
 
 /** Header and status around the data. */
-#define BLK_OVERHEAD_DESCRIPTORS 2u
+#define BLK_OVERHEAD_BUFFERS 2u
+
+/** Longest chain, and so longest indirect table. */
+#define BLK_CHAIN_BUFFERS_MAX (BLK_OVERHEAD_BUFFERS + BLK_SEGMENTS_MAX)
 
 /**
  * Note why something failed, unless something did before: what went wrong first is what a person

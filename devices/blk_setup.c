@@ -32,10 +32,10 @@ static const struct vio_config_field setup_fields[] = {
 };
 
 #define SETUP_SUPPORTED_FEATURES                                                                   \
-    (VIO_FEATURE(VIRTIO_F_VERSION_1) | VIO_FEATURE(VIRTIO_F_ACCESS_PLATFORM) |                     \
-     VIO_FEATURE(VIRTIO_BLK_F_SIZE_MAX) | VIO_FEATURE(VIRTIO_BLK_F_SEG_MAX) |                      \
-     VIO_FEATURE(VIRTIO_BLK_F_RO) | VIO_FEATURE(VIRTIO_BLK_F_BLK_SIZE) |                           \
-     VIO_FEATURE(VIRTIO_BLK_F_FLUSH) | VIO_FEATURE(VIRTIO_BLK_F_TOPOLOGY))
+    (VIO_COMMON_FEATURES | VIO_FEATURE(VIRTIO_BLK_F_SIZE_MAX) |                                    \
+     VIO_FEATURE(VIRTIO_BLK_F_SEG_MAX) | VIO_FEATURE(VIRTIO_BLK_F_RO) |                            \
+     VIO_FEATURE(VIRTIO_BLK_F_BLK_SIZE) | VIO_FEATURE(VIRTIO_BLK_F_FLUSH) |                        \
+     VIO_FEATURE(VIRTIO_BLK_F_TOPOLOGY))
 
 static vio_status setup_judge_geometry(struct virtio_blk *blk, const struct setup_config *config)
 {
@@ -105,11 +105,11 @@ static vio_status setup_find_limits(struct virtio_blk *blk)
     uint64_t segments = blk->segments_max;
 
     blk->info.queue_size = queue_size;
-    if (queue_size <= BLK_OVERHEAD_DESCRIPTORS)
+    if (queue_size <= BLK_OVERHEAD_BUFFERS)
         return blk_refuse(blk, VIO_ERR_UNSUPPORTED,
                           "its queue is too small for a request, its size is", queue_size);
-    if (segments > queue_size - BLK_OVERHEAD_DESCRIPTORS)
-        segments = queue_size - BLK_OVERHEAD_DESCRIPTORS;
+    if (segments > queue_size - BLK_OVERHEAD_BUFFERS)
+        segments = queue_size - BLK_OVERHEAD_BUFFERS;
 
     uint64_t bytes = segments * blk->segment_bytes_max;
     if (bytes > BLK_REQUEST_BYTES_MAX)
@@ -131,6 +131,8 @@ vio_status blk_setup_bring_up(struct virtio_blk *blk)
         .size_wanted = BLK_QUEUE_SIZE,
         .rings = &blk->rings,
         .shadow = blk->shadow,
+        .indirect = &blk->indirect,
+        .indirect_entries = BLK_CHAIN_BUFFERS_MAX,
         .vector = VIO_NO_VECTOR,
     };
     const struct vio_bring_up_plan plan = {

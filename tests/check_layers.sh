@@ -125,7 +125,7 @@ check_sources() {
         folder = path
         sub(/\/.*/, "", folder)
         strict = folder != "efi" && folder != "tests"
-        by_architecture = path ~ /_(x86_64|aarch64)\.c$/
+        by_architecture = path ~ /_(x86_64|aarch64)\.[ch]$/
         in_comment = head = body = 0
     }
 

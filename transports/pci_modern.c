@@ -16,6 +16,18 @@ static void pci_set_status(void *context, uint8_t status)
     reg_write8(&pci->common, VIRTIO_PCI_COMMON_DEVICE_STATUS, status);
 }
 
+/* A feature without its register cannot be used, whatever the device says. */
+static uint64_t pci_features_without_registers(const struct pci_modern *pci)
+{
+    uint64_t features = 0;
+
+    if (!vio_window_covers(&pci->common, VIRTIO_PCI_COMMON_QUEUE_NOTIF_CONFIG_DATA, 2))
+        features |= VIO_FEATURE(VIRTIO_F_NOTIF_CONFIG_DATA);
+    if (!vio_window_covers(&pci->common, VIRTIO_PCI_COMMON_QUEUE_RESET, 2))
+        features |= VIO_FEATURE(VIRTIO_F_RING_RESET);
+    return features;
+}
+
 static uint64_t pci_get_device_features(void *context)
 {
     const struct pci_modern *pci = context;
@@ -24,13 +36,14 @@ static uint64_t pci_get_device_features(void *context)
     uint64_t low = reg_read32(&pci->common, VIRTIO_PCI_COMMON_DEVICE_FEATURE);
     reg_write32(&pci->common, VIRTIO_PCI_COMMON_DEVICE_FEATURE_SELECT, 1);
     uint64_t high = reg_read32(&pci->common, VIRTIO_PCI_COMMON_DEVICE_FEATURE);
-    return high << 32 | low;
+    return (high << 32 | low) & ~pci_features_without_registers(pci);
 }
 
 static void pci_set_driver_features(void *context, uint64_t features)
 {
-    const struct pci_modern *pci = context;
+    struct pci_modern *pci = context;
 
+    pci->features = features;
     reg_write32(&pci->common, VIRTIO_PCI_COMMON_DRIVER_FEATURE_SELECT, 0);
     reg_write32(&pci->common, VIRTIO_PCI_COMMON_DRIVER_FEATURE, (uint32_t)features);
     reg_write32(&pci->common, VIRTIO_PCI_COMMON_DRIVER_FEATURE_SELECT, 1);
@@ -54,15 +67,25 @@ static void pci_write_address(const struct pci_modern *pci, uint64_t offset, dma
     reg_write32(&pci->common, offset + 4, (uint32_t)(addr >> 32));
 }
 
-/* 4.1.4.4: worked out once, so that a notification is a single write. */
-static vio_status pci_find_notify_offset(struct pci_modern *pci, uint16_t index)
+static bool pci_has(const struct pci_modern *pci, unsigned feature_bit)
+{
+    return (pci->features & VIO_FEATURE(feature_bit)) != 0;
+}
+
+/* 4.1.4.4, 4.1.5.2: worked out once, so that a notification is a single write. */
+static vio_status pci_prepare_notification(struct pci_modern *pci, uint16_t index)
 {
     uint64_t queue_notify_off = reg_read16(&pci->common, VIRTIO_PCI_COMMON_QUEUE_NOTIFY_OFF);
     uint64_t offset = queue_notify_off * pci->notify_off_multiplier;
+    unsigned width_bytes = pci_has(pci, VIRTIO_F_NOTIFICATION_DATA) ? VIRTIO_PCI_NOTIFY_DATA_WIDTH
+                                                                    : VIRTIO_PCI_NOTIFY_WIDTH;
+    uint16_t value = index;
 
-    if (!vio_window_covers(&pci->notify, offset, VIRTIO_PCI_NOTIFY_WIDTH))
+    if (!vio_window_covers(&pci->notify, offset, width_bytes))
         return VIO_ERR_DEVICE;
-    pci->notify_offsets[index] = offset;
+    if (pci_has(pci, VIRTIO_F_NOTIF_CONFIG_DATA))
+        value = reg_read16(&pci->common, VIRTIO_PCI_COMMON_QUEUE_NOTIF_CONFIG_DATA);
+    pci->notifications[index] = (struct pci_notification){.offset = offset, .value = value};
     return VIO_OK;
 }
 
@@ -85,7 +108,7 @@ static vio_status pci_enable_queue(void *context, uint16_t index, uint16_t size,
     reg_write16(&pci->common, VIRTIO_PCI_COMMON_QUEUE_SELECT, index);
     if (reg_read16(&pci->common, VIRTIO_PCI_COMMON_QUEUE_ENABLE) != 0)
         return VIO_ERR_UNSUPPORTED;
-    vio_status status = pci_find_notify_offset(pci, index);
+    vio_status status = pci_prepare_notification(pci, index);
     if (status != VIO_OK)
         return status;
 
@@ -102,11 +125,34 @@ static vio_status pci_enable_queue(void *context, uint16_t index, uint16_t size,
     return VIO_OK;
 }
 
-static void pci_notify(void *context, uint16_t index)
+static void pci_reset_queue(void *context, uint16_t index)
 {
     const struct pci_modern *pci = context;
 
-    reg_write16(&pci->notify, pci->notify_offsets[index], index);
+    reg_write16(&pci->common, VIRTIO_PCI_COMMON_QUEUE_SELECT, index);
+    reg_write16(&pci->common, VIRTIO_PCI_COMMON_QUEUE_RESET, 1);
+}
+
+/* 4.1.4.3.2: only a queue_reset that reads 0 again says that it is done. */
+static bool pci_is_queue_reset(void *context, uint16_t index)
+{
+    const struct pci_modern *pci = context;
+
+    reg_write16(&pci->common, VIRTIO_PCI_COMMON_QUEUE_SELECT, index);
+    return reg_read16(&pci->common, VIRTIO_PCI_COMMON_QUEUE_RESET) == 0;
+}
+
+static void pci_notify(void *context, uint16_t index, uint16_t avail_idx)
+{
+    const struct pci_modern *pci = context;
+    const struct pci_notification *notification = &pci->notifications[index];
+
+    /* 2.9: of a split queue, next_off and next_wrap are the two parts of the same 16-bit idx. */
+    if (pci_has(pci, VIRTIO_F_NOTIFICATION_DATA))
+        reg_write32(&pci->notify, notification->offset,
+                    (uint32_t)avail_idx << 16 | notification->value);
+    else
+        reg_write16(&pci->notify, notification->offset, notification->value);
 }
 
 static uint32_t pci_read_config(void *context, uint32_t offset, unsigned width_bytes)
@@ -166,6 +212,8 @@ static const struct vio_transport_ops pci_modern_ops = {
     .set_driver_features = pci_set_driver_features,
     .get_queue_size_max = pci_get_queue_size_max,
     .enable_queue = pci_enable_queue,
+    .reset_queue = pci_reset_queue,
+    .is_queue_reset = pci_is_queue_reset,
     .notify = pci_notify,
     .read_config = pci_read_config,
     .write_config = pci_write_config,
@@ -230,7 +278,7 @@ vio_status pci_modern_open(struct pci_modern *pci, const struct pci_function *fu
         return status;
     *pci = (struct pci_modern){
         .config_space = function->config,
-        .common = pci_structure_window(function, &caps.common, VIRTIO_PCI_COMMON_BYTES),
+        .common = pci_structure_window(function, &caps.common, VIRTIO_PCI_COMMON_BYTES_KNOWN),
         .notify = pci_structure_window(function, &caps.notify, UINT64_MAX),
         .isr = pci_structure_window(function, &caps.isr, VIRTIO_PCI_ISR_BYTES),
         .device = pci_structure_window(function, &caps.device, UINT64_MAX),

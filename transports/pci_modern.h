@@ -3,7 +3,7 @@
  * through their modern interface.
  * Spec:      virtio 1.4, 4.1 Virtio Over PCI Bus; 4.1.3.1 Driver Requirements: PCI Device Layout;
  *            4.1.4.3.2 Driver Requirements: Common configuration structure layout; 4.1.5.2
- *            Available Buffer Notifications.
+ *            Available Buffer Notifications; 2.6.1 Virtqueue Reset.
  * Knows:     transports/pci_caps.h, core/transport.h.
  * Ownership: the windows given to pci_modern_open() are copied; what they refer to must outlive the
  *            transport. Nothing is allocated, so there is nothing to close.
@@ -29,6 +29,12 @@ struct pci_function {
     struct vio_window bars[PCI_BAR_COUNT]; /**< memory BARs; 0 bytes: absent, unassigned or I/O */
 };
 
+/** Private: how a queue's notification is written. */
+struct pci_notification {
+    uint64_t offset; /**< in the notify window */
+    uint16_t value;  /**< the queue's number, or what the device asks for in its place */
+};
+
 /** All fields are private to pci_modern.c. */
 struct pci_modern {
     struct vio_window config_space;
@@ -37,7 +43,8 @@ struct pci_modern {
     struct vio_window isr;
     struct vio_window device;
     uint32_t notify_off_multiplier;
-    uint64_t notify_offsets[PCI_MODERN_QUEUES_MAX]; /**< in the notify window, by queue */
+    uint64_t features;                                            /**< as written last */
+    struct pci_notification notifications[PCI_MODERN_QUEUES_MAX]; /**< by queue */
 };
 
 /**

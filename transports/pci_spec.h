@@ -67,10 +67,15 @@
 #define VIRTIO_PCI_COMMON_QUEUE_DESC            32u
 #define VIRTIO_PCI_COMMON_QUEUE_DRIVER          40u
 #define VIRTIO_PCI_COMMON_QUEUE_DEVICE          48u
-/** What every device has; fields behind it belong to features that we do not accept. */
-#define VIRTIO_PCI_COMMON_BYTES 56u
+/** What every device has; the fields behind it come with features. */
+#define VIRTIO_PCI_COMMON_BYTES                   56u
+#define VIRTIO_PCI_COMMON_QUEUE_NOTIF_CONFIG_DATA 56u
+#define VIRTIO_PCI_COMMON_QUEUE_RESET             58u
+#define VIRTIO_PCI_COMMON_BYTES_KNOWN             60u
 
 #define VIRTIO_PCI_ISR_BYTES    1u
 #define VIRTIO_PCI_NOTIFY_WIDTH 2u
+/** With VIRTIO_F_NOTIFICATION_DATA */
+#define VIRTIO_PCI_NOTIFY_DATA_WIDTH 4u
 
 #endif

@@ -118,6 +118,8 @@ static void fake_take_requests(struct fake_blk_device *device)
         assert_true(device->n_pending < FAKE_BLK_PENDING);
         device->pending[device->n_pending++] = head;
     }
+    if (fake_accepted(device, VIRTIO_F_EVENT_IDX))
+        fake_ring_set_no_notify(&device->ring, device->polls);
     if (device->n_pending > device->n_pending_max)
         device->n_pending_max = device->n_pending;
 }
@@ -244,7 +246,8 @@ static void fake_on_enable(void *context, uint16_t index)
     struct fake_blk_device *device = context;
     const struct fake_queue *queue = &device->transport.queues[index];
 
-    fake_ring_attach(&device->ring, device->platform, queue->size, &queue->addresses);
+    fake_ring_attach(&device->ring, device->platform, queue->size, &queue->addresses,
+                     device->transport.accepted);
     if (device->polls)
         fake_ring_set_no_notify(&device->ring, true);
 }

@@ -17,6 +17,9 @@ enum fake_event_kind {
     FAKE_WMB,
     FAKE_RMB,
     FAKE_MB,
+    FAKE_DEVICE_WMB,
+    FAKE_DEVICE_RMB,
+    FAKE_DEVICE_MB,
     /* platform; at = bus address, value = bytes or microseconds */
     FAKE_ALLOC,
     FAKE_FREE,
@@ -32,6 +35,8 @@ enum fake_event_kind {
     FAKE_FEATURES_WRITE,
     FAKE_QUEUE_SIZE_READ,
     FAKE_QUEUE_ENABLE,
+    FAKE_QUEUE_RESET,
+    FAKE_QUEUE_RESET_READ,
     FAKE_NOTIFY,
     FAKE_CONFIG_READ,
     FAKE_CONFIG_WRITE,

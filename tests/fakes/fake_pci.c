@@ -39,6 +39,10 @@ static struct fake_register fake_queue_register(struct fake_pci_queue *queue, ui
     case VIRTIO_PCI_COMMON_QUEUE_DEVICE:
     case VIRTIO_PCI_COMMON_QUEUE_DEVICE + 4:
         return FAKE_REGISTER((uint8_t *)&queue->device_area + offset % 8, 4, true);
+    case VIRTIO_PCI_COMMON_QUEUE_NOTIF_CONFIG_DATA:
+        return FAKE_REGISTER(&queue->notif_config_data, 2, false);
+    case VIRTIO_PCI_COMMON_QUEUE_RESET:
+        return FAKE_REGISTER(&queue->reset, 2, true);
     default:
         return (struct fake_register){0};
     }
@@ -79,16 +83,17 @@ static struct fake_register fake_common_register(struct fake_pci *pci, uint64_t 
 static struct fake_register fake_find_register(struct fake_pci *pci, uint64_t offset,
                                                unsigned width_bytes)
 {
-    static uint16_t notification;
+    static uint32_t notification;
+    bool with_data = pci->driver_features[1] & 1u << (VIRTIO_F_NOTIFICATION_DATA - 32);
 
     if (offset >= FAKE_PCI_NOTIFY_OFFSET && offset < FAKE_PCI_NOTIFY_OFFSET + FAKE_PCI_NOTIFY_BYTES)
-        return FAKE_REGISTER(&notification, 2, true);
+        return FAKE_REGISTER(&notification, with_data ? 4 : 2, true);
     if (offset >= FAKE_PCI_DEVICE_OFFSET && offset < FAKE_PCI_DEVICE_OFFSET + FAKE_PCI_DEVICE_BYTES)
         return FAKE_REGISTER(&pci->device_config[offset - FAKE_PCI_DEVICE_OFFSET], width_bytes,
                              true);
     if (offset == FAKE_PCI_ISR_OFFSET)
         return FAKE_REGISTER(&pci->isr, 1, false);
-    if (offset < VIRTIO_PCI_COMMON_BYTES)
+    if (offset < VIRTIO_PCI_COMMON_BYTES_KNOWN)
         return fake_common_register(pci, offset);
     return (struct fake_register){0};
 }

@@ -24,6 +24,8 @@ struct fake_pci_queue {
     uint64_t descriptor_area;
     uint64_t driver_area;
     uint64_t device_area;
+    uint16_t notif_config_data;
+    uint16_t reset;
 };
 
 struct fake_pci {

@@ -41,7 +41,7 @@ static void fake_reset(struct fake_transport *fake)
         fake->lie = FAKE_HONEST;
     fake->accepted = 0;
     for (unsigned i = 0; i < FAKE_QUEUES; i++)
-        fake->queues[i].enabled = false;
+        fake->queues[i].enabled = fake->queues[i].resetting = false;
     if (fake->on_reset)
         fake->on_reset(fake->context);
     if (fake->lie != FAKE_RESET_SLOW)
@@ -116,8 +116,13 @@ static vio_status fake_enable_queue(void *context, uint16_t index, uint16_t size
     struct fake_queue *queue = &fake->queues[index];
     if (size == 0 || (size & (size - 1)) || size > queue->size_max)
         fail_msg("queue %u of at most %u was given size %u", index, queue->size_max, size);
-    if (!(fake->status & VIRTIO_STATUS_FEATURES_OK) || (fake->status & VIRTIO_STATUS_DRIVER_OK))
+    /* On a live device only a queue that was reset may be enabled (2.6.1.2). */
+    if (!(fake->status & VIRTIO_STATUS_FEATURES_OK) ||
+        ((fake->status & VIRTIO_STATUS_DRIVER_OK) &&
+         !(fake->accepted & VIO_FEATURE(VIRTIO_F_RING_RESET))))
         fail_msg("a queue was enabled at status 0x%x", fake->status);
+    if (queue->enabled || queue->resetting)
+        fail_msg("queue %u was enabled while it was in use", index);
     fake_check_addresses(addresses);
     queue->size = size;
     queue->vector = vector;
@@ -128,15 +133,43 @@ static vio_status fake_enable_queue(void *context, uint16_t index, uint16_t size
     return VIO_OK;
 }
 
-static void fake_notify(void *context, uint16_t index)
+static void fake_reset_queue(void *context, uint16_t index)
 {
     struct fake_transport *fake = context;
 
-    fake_log_add((struct fake_event){.kind = FAKE_NOTIFY, .at = index});
+    fake_log_add((struct fake_event){.kind = FAKE_QUEUE_RESET, .at = index});
+    if (!(fake->accepted & VIO_FEATURE(VIRTIO_F_RING_RESET)))
+        fail_msg("a queue was reset without VIRTIO_F_RING_RESET");
+    assert_true(index < FAKE_QUEUES && fake->queues[index].enabled);
+    fake->queues[index].resetting = true;
+}
+
+static bool fake_is_queue_reset(void *context, uint16_t index)
+{
+    struct fake_transport *fake = context;
+    struct fake_queue *queue = &fake->queues[index];
+
+    fake_log_add((struct fake_event){.kind = FAKE_QUEUE_RESET_READ, .at = index});
+    if (fake->lie == FAKE_QUEUE_RESET_STUCK || fake->lie == FAKE_GONE)
+        return false;
+    if (fake->lie == FAKE_QUEUE_RESET_SLOW && fake->lie_count && --fake->lie_count)
+        return false;
+    if (queue->resetting && fake->on_queue_reset)
+        fake->on_queue_reset(fake->context, index);
+    queue->enabled = queue->resetting = false;
+    return true;
+}
+
+static void fake_notify(void *context, uint16_t index, uint16_t avail_idx)
+{
+    struct fake_transport *fake = context;
+
+    fake_log_add((struct fake_event){.kind = FAKE_NOTIFY, .at = index, .value = avail_idx});
     if (!(fake->status & VIRTIO_STATUS_DRIVER_OK))
         fail_msg("a notification at status 0x%x", fake->status);
     assert_true(index < FAKE_QUEUES && fake->queues[index].enabled);
     fake->notifications++;
+    fake->notified_avail_idx = avail_idx;
     if (fake->on_notify && fake->lie != FAKE_GONE)
         fake->on_notify(fake->context, index);
 }
@@ -225,6 +258,8 @@ static const struct vio_transport_ops fake_transport_ops = {
     .set_driver_features = fake_set_driver_features,
     .get_queue_size_max = fake_get_queue_size_max,
     .enable_queue = fake_enable_queue,
+    .reset_queue = fake_reset_queue,
+    .is_queue_reset = fake_is_queue_reset,
     .notify = fake_notify,
     .read_config = fake_read_config,
     .write_config = fake_write_config,

@@ -23,6 +23,8 @@ enum fake_transport_lie {
     FAKE_REFUSES_VECTOR,   /**< of configuration changes */
     FAKE_REFUSES_QUEUE,    /**< enable_queue() fails */
     FAKE_GENERATION_MOVES, /**< at each of the next lie_count reads of the generation */
+    FAKE_QUEUE_RESET_SLOW, /**< a queue is reset at the lie_count-th look */
+    FAKE_QUEUE_RESET_STUCK,
 };
 
 struct fake_queue {
@@ -30,6 +32,7 @@ struct fake_queue {
     uint16_t size;
     uint16_t vector;
     bool enabled;
+    bool resetting;
     struct virtqueue_addresses addresses;
 };
 
@@ -50,12 +53,14 @@ struct fake_transport {
 
     /* The device behind it; each may be NULL. */
     void (*on_notify)(void *context, uint16_t index);
+    void (*on_queue_reset)(void *context, uint16_t index);
     void (*on_enable)(void *context, uint16_t index);
     void (*on_reset)(void *context);
     void (*on_config_read)(void *context, uint32_t offset);
     void *context;
 
     unsigned notifications;
+    uint16_t notified_avail_idx; /**< with the last notification */
     unsigned isolations;
 };
 

@@ -12,8 +12,8 @@
 #define BUFFER_BYTES (12u * MIB)
 #define SECTOR       VIRTIO_BLK_SECTOR_BYTES
 
-/* Shared blocks: the rings; headers and status bytes. */
-#define DMA_BLOCKS 2u
+/* Shared blocks: the rings; indirect tables; headers and status bytes. */
+#define DMA_BLOCKS 3u
 
 static struct fake_platform platform;
 static struct fake_blk_device disk;
@@ -135,10 +135,14 @@ static void given_all_features_offered_when_opened_then_implemented_ones_accepte
        RSVD-10, CFG-4 */
     (void)state;
     const uint64_t expected =
+        VIO_FEATURE(VIRTIO_F_INDIRECT_DESC) | VIO_FEATURE(VIRTIO_F_EVENT_IDX) |
         VIO_FEATURE(VIRTIO_F_VERSION_1) | VIO_FEATURE(VIRTIO_F_ACCESS_PLATFORM) |
-        VIO_FEATURE(VIRTIO_BLK_F_SIZE_MAX) | VIO_FEATURE(VIRTIO_BLK_F_SEG_MAX) |
-        VIO_FEATURE(VIRTIO_BLK_F_RO) | VIO_FEATURE(VIRTIO_BLK_F_BLK_SIZE) |
-        VIO_FEATURE(VIRTIO_BLK_F_FLUSH) | VIO_FEATURE(VIRTIO_BLK_F_TOPOLOGY);
+        VIO_FEATURE(VIRTIO_F_IN_ORDER) | VIO_FEATURE(VIRTIO_F_ORDER_PLATFORM) |
+        VIO_FEATURE(VIRTIO_F_NOTIFICATION_DATA) | VIO_FEATURE(VIRTIO_F_NOTIF_CONFIG_DATA) |
+        VIO_FEATURE(VIRTIO_F_RING_RESET) | VIO_FEATURE(VIRTIO_BLK_F_SIZE_MAX) |
+        VIO_FEATURE(VIRTIO_BLK_F_SEG_MAX) | VIO_FEATURE(VIRTIO_BLK_F_RO) |
+        VIO_FEATURE(VIRTIO_BLK_F_BLK_SIZE) | VIO_FEATURE(VIRTIO_BLK_F_FLUSH) |
+        VIO_FEATURE(VIRTIO_BLK_F_TOPOLOGY);
     fake_transport_set_config(&disk.transport, VIRTIO_BLK_CONFIG_SIZE_MAX, 4, 0x10000);
     fake_transport_set_config(&disk.transport, VIRTIO_BLK_CONFIG_SEG_MAX, 4, 126);
     fake_transport_set_config(&disk.transport, VIRTIO_BLK_CONFIG_BLK_SIZE, 4, 512);

@@ -64,7 +64,7 @@ static void attach_ring(struct machine *machine)
         .device_area = queue->device_area,
     };
 
-    fake_ring_attach(&machine->disk.ring, &machine->platform, queue->size, &addresses);
+    fake_ring_attach(&machine->disk.ring, &machine->platform, queue->size, &addresses, 0);
     machine->disk.transport.queues[0].enabled = true;
 }
 

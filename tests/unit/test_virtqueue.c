@@ -1,152 +1,12 @@
 /* core/virtqueue.h: a split queue against a device that keeps the rules, and one that does not. */
 
-#include "core/virtqueue.h"
 #include "tests/fakes/fake_log.h"
 #include "tests/fakes/fake_memory.h"
-#include "tests/fakes/fake_platform.h"
-#include "tests/fakes/fake_ring.h"
-#include "tests/fakes/fake_transport.h"
+#include "tests/fakes/queue_fixture.h"
 #include "tests/fakes/testing.h"
 
 #define LARGEST      VIRTQUEUE_SIZE_MAX
-#define QUEUE_INDEX  0u
 #define MODEL_CHAINS 64u
-
-/* A queue, the device's side of it, and nothing in between. */
-static struct fake_platform platform;
-static struct fake_transport transport;
-static struct virtqueue vq;
-static struct fake_ring ring;
-static struct vio_dma rings;
-static void *shadow;
-static size_t shadow_bytes;
-static char cookies[LARGEST + 1]; /* their addresses serve as cookies */
-
-static void make_queue(uint16_t size)
-{
-    fake_platform_init(&platform);
-    fake_transport_init(&transport);
-    transport.status = VIRTIO_STATUS_DRIVER_OK;
-    transport.queues[QUEUE_INDEX].enabled = true;
-    shadow_bytes = virtqueue_shadow_bytes(size);
-    assert_int_equal(
-        platform.platform.ops->dma_alloc(&platform, virtqueue_ring_bytes(size), &rings), VIO_OK);
-    shadow = platform.platform.ops->alloc(&platform, shadow_bytes);
-    memset(rings.memory, 0xA5, rings.bytes);
-    memset(shadow, 0xA5, shadow_bytes);
-    assert_int_equal(virtqueue_init(&vq, &transport.transport, QUEUE_INDEX, size, &rings, shadow),
-                     VIO_OK);
-    struct virtqueue_addresses addresses = virtqueue_addresses(&vq);
-    fake_ring_attach(&ring, &platform, size, &addresses);
-}
-
-static void free_queue(void)
-{
-    platform.platform.ops->dma_free(&platform, &rings);
-    platform.platform.ops->free(&platform, shadow, shadow_bytes);
-    fake_platform_assert_no_leaks(&platform);
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    make_queue(8);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    fake_log_stop();
-    fake_memory_before_access(NULL, NULL);
-    free_queue();
-    return 0;
-}
-
-static struct vio_buffer readable(dma_addr addr, uint32_t len)
-{
-    return (struct vio_buffer){.addr = addr, .len = len};
-}
-
-static struct vio_buffer writable(dma_addr addr, uint32_t len)
-{
-    return (struct vio_buffer){.addr = addr, .len = len, .device_writable = true};
-}
-
-/* A chain of one device-writable buffer of 100 bytes. */
-static void add_one(void *cookie)
-{
-    struct vio_buffer buf = writable(0x1000, 100);
-
-    assert_int_equal(virtqueue_add(&vq, &buf, 1, cookie), VIO_OK);
-}
-
-/* A chain of n buffers: one device-readable, the others device-writable. */
-static void add_chain(unsigned n_bufs, void *cookie)
-{
-    struct vio_buffer bufs[8];
-
-    assert_true(n_bufs <= ARRAY_LENGTH(bufs));
-    for (unsigned i = 0; i < n_bufs; i++)
-        bufs[i] = i == 0 ? readable(0x1000, 16) : writable(0x2000 + i * 0x1000, 512);
-    assert_int_equal(virtqueue_add(&vq, bufs, n_bufs, cookie), VIO_OK);
-}
-
-static uint16_t take_head(void)
-{
-    uint16_t head = 0;
-
-    assert_true(fake_ring_take(&ring, &head));
-    return head;
-}
-
-/* One chain is with the device; its head. */
-static uint16_t give_one(void *cookie)
-{
-    add_one(cookie);
-    virtqueue_publish(&vq);
-    return take_head();
-}
-
-static void assert_pops(void *expected_cookie, uint32_t expected_len)
-{
-    void *cookie = NULL;
-    uint32_t len = UINT32_MAX;
-
-    assert_int_equal(virtqueue_pop_used(&vq, &cookie, &len), VIO_OK);
-    assert_ptr_equal(cookie, expected_cookie);
-    assert_int_equal(len, expected_len);
-}
-
-static void assert_pop_fails(vio_status status)
-{
-    void *cookie = &cookie;
-    uint32_t len = 0xABCD;
-
-    assert_int_equal(virtqueue_pop_used(&vq, &cookie, &len), status);
-    assert_ptr_equal(cookie, &cookie);
-    assert_int_equal(len, 0xABCD);
-}
-
-/* Every entry point of a broken queue fails cleanly and touches nothing. */
-static void assert_broken(enum virtqueue_fault fault, uint64_t value)
-{
-    struct vio_buffer buf = writable(0x1000, 100);
-    uint64_t said = 0;
-
-    assert_pop_fails(VIO_ERR_QUEUE_BROKEN);
-    fake_log_start();
-    assert_pop_fails(VIO_ERR_QUEUE_BROKEN);
-    assert_int_equal(virtqueue_add(&vq, &buf, 1, cookies), VIO_ERR_QUEUE_BROKEN);
-    virtqueue_publish(&vq);
-    assert_false(virtqueue_notify(&vq));
-    assert_false(virtqueue_used_interrupt(&vq));
-    assert_int_equal(fake_log_length(), 0);
-    fake_log_stop();
-    assert_int_equal(virtqueue_fault(&vq), fault);
-    assert_non_null(virtqueue_fault_text(&vq, &said));
-    assert_true(said == value);
-}
 
 /* --- Sizes and layout ------------------------------------------------------------------------- */
 
@@ -221,9 +81,12 @@ static void given_invalid_size_when_initialised_then_refused_and_nothing_changed
         struct vio_dma huge = rings;
         huge.bytes = SIZE_MAX;
         uint8_t little_shadow[64] = {0};
+        struct virtqueue_config bad = config;
+        bad.size = sizes[i];
+        bad.rings = bad.indirect = &huge;
+        bad.shadow = little_shadow;
 
-        vio_status status =
-            virtqueue_init(&other, &transport.transport, 0, sizes[i], &huge, little_shadow);
+        vio_status status = virtqueue_init(&other, &bad);
 
         assert_int_equal(status, VIO_ERR_INVALID);
         assert_memory_equal(&other, &untouched, sizeof(other));
@@ -235,22 +98,31 @@ static void given_unsuitable_memory_when_initialised_then_refused(void **state)
 {
     /* Checks: SPLIT-ALIGN-1 */
     (void)state;
-    struct virtqueue other;
-    struct vio_dma bad = rings;
+    const struct virtqueue_config good = config;
 
-    bad.bytes = virtqueue_ring_bytes(8) - 1;
-    assert_int_equal(virtqueue_init(&other, &transport.transport, 0, 8, &bad, shadow),
-                     VIO_ERR_INVALID);
-    bad = rings;
-    bad.addr += 8;
-    assert_int_equal(virtqueue_init(&other, &transport.transport, 0, 4, &bad, shadow),
-                     VIO_ERR_INVALID);
-    bad = rings;
-    bad.memory = (uint8_t *)rings.memory + 8;
-    assert_int_equal(virtqueue_init(&other, &transport.transport, 0, 4, &bad, shadow),
-                     VIO_ERR_INVALID);
-    assert_int_equal(virtqueue_init(&other, &transport.transport, 0, 8, &rings, NULL),
-                     VIO_ERR_INVALID);
+    for (unsigned piece = 0; piece < 2; piece++) {
+        struct vio_dma whole = piece ? tables : rings;
+        size_t needed =
+            piece ? virtqueue_indirect_bytes(8, FIXTURE_TABLE_ENTRIES) : virtqueue_ring_bytes(8);
+        struct vio_dma bad[] = {whole, whole, whole};
+
+        bad[0].bytes = needed - 1;
+        bad[1].addr += 8;
+        bad[2].memory = (uint8_t *)whole.memory + 8;
+        for (unsigned i = 0; i < ARRAY_LENGTH(bad); i++) {
+            config = good;
+            if (piece)
+                config.indirect = &bad[i];
+            else
+                config.rings = &bad[i];
+            assert_int_equal(virtqueue_init(&vq, &config), VIO_ERR_INVALID);
+        }
+    }
+    config = good;
+    config.shadow = NULL;
+    assert_int_equal(virtqueue_init(&vq, &config), VIO_ERR_INVALID);
+    config = good;
+    assert_int_equal(virtqueue_init(&vq, &config), VIO_OK);
 }
 
 /* --- The way down: add, publish, notify ------------------------------------------------------- */
@@ -627,8 +499,8 @@ static void given_chains_when_returned_out_of_order_then_cookies_match(void **st
         assert_pops(&cookies[order[i]], order[i]);
     assert_pop_fails(VIO_EMPTY);
     assert_int_equal(virtqueue_free_descriptors(&vq), 8);
-    assert_int_equal(vq.counters.chains_added, 4);
-    assert_int_equal(vq.counters.chains_used, 4);
+    assert_int_equal(vq.n_added, 4);
+    assert_int_equal(vq.n_used, 4);
 }
 
 static void given_readable_chain_when_returned_with_len_0_then_fine(void **state)
@@ -1098,10 +970,7 @@ static void given_broken_queue_when_drained_and_initialised_then_works_again(voi
     assert_non_null(virtqueue_drain(&vq));
     assert_null(virtqueue_drain(&vq));
 
-    assert_int_equal(virtqueue_init(&vq, &transport.transport, QUEUE_INDEX, 8, &rings, shadow),
-                     VIO_OK);
-    struct virtqueue_addresses addresses = virtqueue_addresses(&vq);
-    fake_ring_attach(&ring, &platform, 8, &addresses);
+    init_queue();
 
     assert_int_equal(virtqueue_fault(&vq), VIRTQUEUE_FAULT_NONE);
     for (unsigned i = 0; i < 20; i++) {
@@ -1273,7 +1142,7 @@ static void given_random_steps_when_compared_with_a_model_then_equal(void **stat
         }
 
         /* The larger ones have gone round the 16-bit indices. */
-        assert_in_range(vq.counters.chains_used, sizes[n] < 8 ? 20000 : 66000, UINT32_MAX);
+        assert_in_range(vq.n_used, sizes[n] < 8 ? 20000 : 66000, UINT32_MAX);
         for (unsigned i = 0; i < model.n_in_flight; i++)
             assert_non_null(virtqueue_drain(&vq));
         assert_null(virtqueue_drain(&vq));
@@ -1281,64 +1150,62 @@ static void given_random_steps_when_compared_with_a_model_then_equal(void **stat
     }
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(given_each_size_when_initialised_then_areas_are_aligned_and_inside),
         cmocka_unit_test(given_known_sizes_when_asked_then_bytes_match_the_specification),
         cmocka_unit_test(given_wish_and_limit_when_negotiated_then_power_of_two_that_suits_both),
-        TEST(given_invalid_size_when_initialised_then_refused_and_nothing_changed),
-        TEST(given_unsuitable_memory_when_initialised_then_refused),
-        TEST(given_chain_when_added_then_descriptors_are_as_the_device_expects),
-        TEST(given_chain_when_added_then_device_sees_nothing_before_publish),
-        TEST(given_nothing_added_when_published_then_ring_untouched),
-        TEST(given_batch_when_published_then_idx_written_once_behind_the_write_barrier),
-        TEST(given_published_chain_when_notified_then_full_barrier_before_flags),
-        TEST(given_no_notify_flag_when_notified_then_device_left_alone),
-        TEST(given_flag_cleared_when_next_chain_notified_then_device_notified),
-        TEST(given_other_flag_bits_when_notified_then_ignored),
-        TEST(given_nothing_new_when_notified_then_no_notification),
-        TEST(given_bad_chain_when_added_then_invalid_and_nothing_changed),
-        TEST(given_longest_chain_when_added_then_taken),
-        TEST(given_full_ring_when_chain_added_then_queue_full_and_ring_unchanged),
+        QUEUE_TEST(given_invalid_size_when_initialised_then_refused_and_nothing_changed),
+        QUEUE_TEST(given_unsuitable_memory_when_initialised_then_refused),
+        QUEUE_TEST(given_chain_when_added_then_descriptors_are_as_the_device_expects),
+        QUEUE_TEST(given_chain_when_added_then_device_sees_nothing_before_publish),
+        QUEUE_TEST(given_nothing_added_when_published_then_ring_untouched),
+        QUEUE_TEST(given_batch_when_published_then_idx_written_once_behind_the_write_barrier),
+        QUEUE_TEST(given_published_chain_when_notified_then_full_barrier_before_flags),
+        QUEUE_TEST(given_no_notify_flag_when_notified_then_device_left_alone),
+        QUEUE_TEST(given_flag_cleared_when_next_chain_notified_then_device_notified),
+        QUEUE_TEST(given_other_flag_bits_when_notified_then_ignored),
+        QUEUE_TEST(given_nothing_new_when_notified_then_no_notification),
+        QUEUE_TEST(given_bad_chain_when_added_then_invalid_and_nothing_changed),
+        QUEUE_TEST(given_longest_chain_when_added_then_taken),
+        QUEUE_TEST(given_full_ring_when_chain_added_then_queue_full_and_ring_unchanged),
         cmocka_unit_test(given_each_size_when_filled_and_returned_then_all_descriptors_are_free),
         cmocka_unit_test(given_each_size_when_one_chain_takes_all_then_it_works_twice),
-        TEST(given_empty_ring_when_popped_then_empty_and_nothing_written),
-        TEST(given_used_chain_when_popped_then_read_barrier_between_idx_and_element),
-        TEST(given_many_used_chains_when_popped_then_each_element_is_behind_a_barrier),
-        TEST(given_device_rewriting_words_after_they_were_read_then_no_effect),
-        TEST(given_chains_when_returned_out_of_order_then_cookies_match),
-        TEST(given_readable_chain_when_returned_with_len_0_then_fine),
-        TEST(given_writable_chain_when_returned_with_full_len_then_fine),
+        QUEUE_TEST(given_empty_ring_when_popped_then_empty_and_nothing_written),
+        QUEUE_TEST(given_used_chain_when_popped_then_read_barrier_between_idx_and_element),
+        QUEUE_TEST(given_many_used_chains_when_popped_then_each_element_is_behind_a_barrier),
+        QUEUE_TEST(given_device_rewriting_words_after_they_were_read_then_no_effect),
+        QUEUE_TEST(given_chains_when_returned_out_of_order_then_cookies_match),
+        QUEUE_TEST(given_readable_chain_when_returned_with_len_0_then_fine),
+        QUEUE_TEST(given_writable_chain_when_returned_with_full_len_then_fine),
         cmocka_unit_test(given_one_chain_kept_when_others_cycle_past_65536_then_indices_wrap),
         cmocka_unit_test(given_full_batches_when_cycled_past_65536_then_all_come_back),
-        TEST(given_chain_in_flight_when_others_cycle_then_its_descriptors_untouched),
-        TEST(given_callbacks_when_switched_then_flags_are_0_or_1),
-        TEST(given_garbage_in_flags_when_callbacks_switched_then_flags_are_0_or_1),
-        TEST(given_callbacks_enabled_when_ring_rechecked_then_full_barrier_between),
-        TEST(given_interrupt_when_nothing_is_used_then_counted_as_spurious),
-        TEST(given_interrupt_when_callbacks_are_off_then_harmless),
-        TEST(given_two_of_three_popped_when_asked_then_has_used),
-        TEST(given_used_idx_when_not_within_chains_in_flight_then_broken),
-        TEST(given_used_idx_when_it_goes_back_then_broken),
-        TEST(given_used_idx_when_nothing_is_in_flight_then_broken),
-        TEST(given_full_largest_queue_when_idx_is_one_too_far_then_broken),
-        TEST(given_used_id_when_not_a_head_in_flight_then_broken),
-        TEST(given_id_when_returned_twice_then_broken),
-        TEST(given_old_id_when_its_descriptor_is_reused_but_not_published_then_broken),
-        TEST(given_used_len_when_more_than_writable_then_broken),
-        TEST(given_readable_chain_when_returned_with_len_1_then_broken),
-        TEST(given_broken_queue_when_device_becomes_honest_then_still_broken),
-        TEST(given_broken_queue_when_interrupted_then_harmless),
-        TEST(given_no_fault_when_asked_then_none_and_a_text),
-        TEST(given_device_that_rewrites_our_areas_when_used_then_no_effect),
-        TEST(given_table_rewritten_while_filled_when_returned_then_shadow_counts),
-        TEST(given_chains_in_flight_when_drained_then_each_cookie_comes_once),
-        TEST(given_broken_queue_when_drained_and_initialised_then_works_again),
-        TEST(given_empty_or_zeroed_queue_when_drained_then_nothing),
-        TEST(given_random_steps_when_compared_with_a_model_then_equal),
+        QUEUE_TEST(given_chain_in_flight_when_others_cycle_then_its_descriptors_untouched),
+        QUEUE_TEST(given_callbacks_when_switched_then_flags_are_0_or_1),
+        QUEUE_TEST(given_garbage_in_flags_when_callbacks_switched_then_flags_are_0_or_1),
+        QUEUE_TEST(given_callbacks_enabled_when_ring_rechecked_then_full_barrier_between),
+        QUEUE_TEST(given_interrupt_when_nothing_is_used_then_counted_as_spurious),
+        QUEUE_TEST(given_interrupt_when_callbacks_are_off_then_harmless),
+        QUEUE_TEST(given_two_of_three_popped_when_asked_then_has_used),
+        QUEUE_TEST(given_used_idx_when_not_within_chains_in_flight_then_broken),
+        QUEUE_TEST(given_used_idx_when_it_goes_back_then_broken),
+        QUEUE_TEST(given_used_idx_when_nothing_is_in_flight_then_broken),
+        QUEUE_TEST(given_full_largest_queue_when_idx_is_one_too_far_then_broken),
+        QUEUE_TEST(given_used_id_when_not_a_head_in_flight_then_broken),
+        QUEUE_TEST(given_id_when_returned_twice_then_broken),
+        QUEUE_TEST(given_old_id_when_its_descriptor_is_reused_but_not_published_then_broken),
+        QUEUE_TEST(given_used_len_when_more_than_writable_then_broken),
+        QUEUE_TEST(given_readable_chain_when_returned_with_len_1_then_broken),
+        QUEUE_TEST(given_broken_queue_when_device_becomes_honest_then_still_broken),
+        QUEUE_TEST(given_broken_queue_when_interrupted_then_harmless),
+        QUEUE_TEST(given_no_fault_when_asked_then_none_and_a_text),
+        QUEUE_TEST(given_device_that_rewrites_our_areas_when_used_then_no_effect),
+        QUEUE_TEST(given_table_rewritten_while_filled_when_returned_then_shadow_counts),
+        QUEUE_TEST(given_chains_in_flight_when_drained_then_each_cookie_comes_once),
+        QUEUE_TEST(given_broken_queue_when_drained_and_initialised_then_works_again),
+        QUEUE_TEST(given_empty_or_zeroed_queue_when_drained_then_nothing),
+        QUEUE_TEST(given_random_steps_when_compared_with_a_model_then_equal),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
