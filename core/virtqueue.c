@@ -332,11 +332,14 @@ static void *vq_free_chain(struct virtqueue *vq, uint16_t head)
     return cookie;
 }
 
-/* An event of long ago would come round again and ask for an interrupt that nobody wants. */
+/*
+ * An event of long ago would come round again and ask for an interrupt that nobody wants. Between
+ * two looks idx moves by a whole queue at most, which together with this distance is below 65536.
+ */
 static void vq_stay_quiet(struct virtqueue *vq)
 {
     if (vq->event_idx && !vq->callbacks_wanted &&
-        (uint16_t)(vq->n_used - vq->used_event) > VQ_QUIET_CHAINS)
+        (uint16_t)(vq->n_used + vq->n_ready - vq->used_event) > VQ_QUIET_CHAINS)
         virtqueue_disable_callbacks(vq);
 }
 
@@ -487,8 +490,8 @@ bool virtqueue_enable_callbacks(struct virtqueue *vq)
 void virtqueue_disable_callbacks(struct virtqueue *vq)
 {
     vq->callbacks_wanted = false;
-    if (vq->event_idx)
-        vq_set_used_event(vq, vq->n_used - 1);
+    if (vq->event_idx) /* the element last announced: the one that idx passes latest */
+        vq_set_used_event(vq, vq->n_used + vq->n_ready - 1);
     else
         ring_store16(&vq->avail->flags, VIRTQ_AVAIL_F_NO_INTERRUPT);
 }

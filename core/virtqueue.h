@@ -284,10 +284,7 @@ bool virtqueue_enable_callbacks(struct virtqueue *vq);
  */
 bool virtqueue_enable_callbacks_after(struct virtqueue *vq, uint16_t n_chains);
 
-/**
- * Tell the device that interrupts are not wanted. It may send some nevertheless (2.7.7.1), and with
- * EVENT_IDX it does, about once in 65536 chains.
- */
+/** Tell the device that interrupts are not wanted. It may send some nevertheless (2.7.7.1). */
 void virtqueue_disable_callbacks(struct virtqueue *vq);
 
 /** The first lie of the device, VIRTQUEUE_FAULT_NONE if there was none. */
