@@ -439,6 +439,145 @@ static void given_two_queues_when_notified_then_each_has_its_address_and_index(v
     assert_accesses(expected, ARRAY_LENGTH(expected));
 }
 
+/* --- Fields and notifications that come with features ----------------------------------------- */
+
+/* The device has the registers of NOTIF_CONFIG_DATA and RING_RESET, and these features are on. */
+static void accept_features(uint64_t features)
+{
+    fake_caps_poke32(fake.config, FAKE_CAP_COMMON + 12, VIRTIO_PCI_COMMON_BYTES_KNOWN);
+    assert_int_equal(open_fake(), VIO_OK);
+    transport.ops->set_driver_features(transport.context, features);
+    fake_log_start();
+}
+
+static void
+given_short_common_structure_when_features_read_then_none_without_its_register(void **state)
+{
+    /* Checks: PCI-CAP-8 */
+    (void)state;
+    static const uint64_t notif = VIO_FEATURE(VIRTIO_F_NOTIF_CONFIG_DATA);
+    static const uint64_t reset = VIO_FEATURE(VIRTIO_F_RING_RESET);
+    static const struct {
+        uint32_t common_bytes;
+        uint64_t missing;
+    } cases[] = {
+        {56, notif | reset}, {57, notif | reset}, {58, reset}, {59, reset}, {60, 0}, {64, 0}};
+    fake.device_features[0] = fake.device_features[1] = UINT32_MAX;
+
+    for (unsigned i = 0; i < ARRAY_LENGTH(cases); i++) {
+        fake_caps_poke32(fake.config, FAKE_CAP_COMMON + 12, cases[i].common_bytes);
+        assert_int_equal(open_fake(), VIO_OK);
+
+        uint64_t features = transport.ops->get_device_features(transport.context);
+
+        assert_true(features == ~cases[i].missing);
+    }
+}
+
+static void given_notification_data_when_notified_then_idx_and_queue_in_one_write(void **state)
+{
+    /* Checks: PCI-NOTIF-2, PCI-NOTIF-4, X-NOTIF-1 */
+    (void)state;
+    static const struct expected_access expected[] = {
+        {FAKE_REG_WRITE, FAKE_PCI_NOTIFY_OFFSET + 4, 4, 0x00000001},
+        {FAKE_REG_WRITE, FAKE_PCI_NOTIFY_OFFSET + 4, 4, 0x7FFF0001},
+        {FAKE_REG_WRITE, FAKE_PCI_NOTIFY_OFFSET + 4, 4, 0x80000001},
+        {FAKE_REG_WRITE, FAKE_PCI_NOTIFY_OFFSET + 4, 4, 0xFFFF0001},
+    };
+    accept_features(VIO_FEATURE(VIRTIO_F_NOTIFICATION_DATA));
+    assert_int_equal(enable_queue(1), VIO_OK);
+    fake_log_start();
+
+    transport.ops->notify(transport.context, 1, 0);
+    transport.ops->notify(transport.context, 1, 0x7FFF);
+    transport.ops->notify(transport.context, 1, 0x8000);
+    transport.ops->notify(transport.context, 1, 0xFFFF);
+
+    assert_accesses(expected, ARRAY_LENGTH(expected));
+}
+
+static void given_notif_config_data_when_notified_then_it_stands_for_the_queue(void **state)
+{
+    /* Checks: PCI-NOTIF-5, PCI-NOTIF-6, RSVD-13 */
+    (void)state;
+    static const struct expected_access alone = {FAKE_REG_WRITE, FAKE_PCI_NOTIFY_OFFSET + 4, 2,
+                                                 0xBEEF};
+    static const struct expected_access both = {FAKE_REG_WRITE, FAKE_PCI_NOTIFY_OFFSET + 4, 4,
+                                                0x1234BEEF};
+
+    for (unsigned with_data = 0; with_data < 2; with_data++) {
+        fake_pci_init(&fake);
+        fake.queues[1].notif_config_data = 0xBEEF;
+        accept_features(VIO_FEATURE(VIRTIO_F_NOTIF_CONFIG_DATA) |
+                        (with_data ? VIO_FEATURE(VIRTIO_F_NOTIFICATION_DATA) : 0));
+        assert_int_equal(enable_queue(1), VIO_OK);
+        /* Read once, at set-up. */
+        fake.queues[1].notif_config_data = 0xDEAD;
+        fake_log_start();
+
+        transport.ops->notify(transport.context, 1, 0x1234);
+
+        assert_accesses(with_data ? &both : &alone, 1);
+    }
+}
+
+static void given_no_feature_when_enabled_then_registers_of_features_left_alone(void **state)
+{
+    (void)state;
+    accept_features(0);
+
+    assert_int_equal(enable_queue(1), VIO_OK);
+
+    for (size_t i = 0; i < fake_log_length(); i++)
+        assert_true(fake_log_at(i)->at < VIRTIO_PCI_COMMON_BYTES);
+}
+
+static void given_notification_data_when_address_is_misplaced_then_queue_not_enabled(void **state)
+{
+    /* Checks: PCI-NOTIF-2 */
+    (void)state;
+    static const struct {
+        uint32_t multiplier;
+        uint16_t notify_off;
+        uint32_t bytes;
+    } cases[] = {{2, 1, 0x1000}, {4, 1, 6}, {4, 1, 7}, {0, 0, 2}};
+
+    for (unsigned i = 0; i < ARRAY_LENGTH(cases); i++) {
+        fake_pci_init(&fake);
+        fake.queues[1].notify_off = cases[i].notify_off;
+        fake_caps_poke32(fake.config, FAKE_CAP_NOTIFY + 12, cases[i].bytes);
+        fake_caps_poke32(fake.config, FAKE_CAP_NOTIFY + 16, cases[i].multiplier);
+        accept_features(VIO_FEATURE(VIRTIO_F_NOTIFICATION_DATA));
+
+        vio_status status = enable_queue(1);
+
+        assert_not_enabled(status, VIO_ERR_DEVICE);
+    }
+}
+
+static void given_ring_reset_when_asked_then_done_only_when_the_register_reads_0(void **state)
+{
+    /* Checks: PCI-COM-7 */
+    (void)state;
+    static const struct expected_access expected[] = {
+        {FAKE_REG_WRITE, VIRTIO_PCI_COMMON_QUEUE_SELECT, 2, 1},
+        {FAKE_REG_WRITE, VIRTIO_PCI_COMMON_QUEUE_RESET, 2, 1},
+        {FAKE_REG_WRITE, VIRTIO_PCI_COMMON_QUEUE_SELECT, 2, 1},
+        {FAKE_REG_READ, VIRTIO_PCI_COMMON_QUEUE_RESET, 2, 1},
+    };
+    accept_features(VIO_FEATURE(VIRTIO_F_RING_RESET));
+
+    transport.ops->reset_queue(transport.context, 1);
+    assert_false(transport.ops->is_queue_reset(transport.context, 1));
+
+    assert_accesses(expected, ARRAY_LENGTH(expected));
+    assert_int_equal(fake.queues[0].reset, 0);
+    fake.queues[1].reset = 0xFFFF;
+    assert_false(transport.ops->is_queue_reset(transport.context, 1));
+    fake.queues[1].reset = 0;
+    assert_true(transport.ops->is_queue_reset(transport.context, 1));
+}
+
 static void given_device_config_when_accessed_then_width_is_kept(void **state)
 {
     /* Checks: PCI-ACC-1 */
@@ -595,6 +734,12 @@ int main(void)
         TEST(given_notify_offset_when_notified_then_one_write_inside_the_structure),
         TEST(given_bad_notify_offset_when_enabled_then_queue_not_enabled),
         TEST(given_two_queues_when_notified_then_each_has_its_address_and_index),
+        TEST(given_short_common_structure_when_features_read_then_none_without_its_register),
+        TEST(given_notification_data_when_notified_then_idx_and_queue_in_one_write),
+        TEST(given_notif_config_data_when_notified_then_it_stands_for_the_queue),
+        TEST(given_no_feature_when_enabled_then_registers_of_features_left_alone),
+        TEST(given_notification_data_when_address_is_misplaced_then_queue_not_enabled),
+        TEST(given_ring_reset_when_asked_then_done_only_when_the_register_reads_0),
         TEST(given_device_config_when_accessed_then_width_is_kept),
         TEST(given_device_config_when_read_outside_then_all_ones_and_no_access),
         TEST(given_no_device_structure_when_read_then_no_bytes_and_all_ones),
