@@ -129,6 +129,23 @@ static inline void virtio_mb(bool platform_order)
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
+/*
+ * Stores to places at which the device does not look before something else is published, behind a
+ * write barrier: in which order and by how many accesses they are made is the compiler's business.
+ */
+
+static inline void ring_fill16(le16 *where, uint16_t value)
+{
+    vio_mem_hook(VIO_MEM_STORE16, where);
+    where->raw = value;
+}
+
+static inline void ring_fill64(le64 *where, uint64_t value)
+{
+    vio_mem_hook(VIO_MEM_STORE64, where);
+    where->raw = value;
+}
+
 static inline void vio_mem_zero(void *where, size_t bytes)
 {
     __builtin_memset(where, 0, bytes);

@@ -24,9 +24,14 @@
 
 struct virtq_desc {
     le64 addr;
-    le32 len;
-    le16 flags;
-    le16 next;
+    union {
+        struct {
+            le32 len;
+            le16 flags;
+            le16 next;
+        };
+        le64 len_flags_next; /**< the three in one: len | flags << 32 | next << 48 */
+    };
 };
 
 struct virtq_avail {

@@ -39,8 +39,8 @@
 /** One physically contiguous piece of a chain. */
 struct vio_buffer {
     dma_addr addr;
-    uint32_t len;         /**< never 0 */
-    bool device_writable; /**< false: device-readable */
+    uint32_t len;             /**< never 0 */
+    uint32_t device_writable; /**< true; or false: device-readable */
 };
 
 /** The lie that broke a queue. */
@@ -90,13 +90,18 @@ struct virtqueue_config {
     uint16_t indirect_entries;
 };
 
-/** Private: what we know of the chain that a descriptor heads, where the device cannot reach it. */
-struct vq_chain {
-    void *cookie;            /**< NULL: no chain starts here */
-    uint64_t number;         /**< of the chain, in the order of virtqueue_add() */
-    uint32_t writable_bytes; /**< of the chain */
-    uint16_t n_descriptors;  /**< of the queue, so 1 for an indirect table */
-    uint16_t tail;           /**< last of these descriptors */
+/** Private: a descriptor, and the chain that it heads, in memory that the device cannot reach. */
+struct vq_shadow {
+    struct virtq_desc *desc;
+    struct vq_shadow *next;  /**< in its chain, or on the free list */
+    uint64_t link;           /**< plus len: len_flags_next of a descriptor that is continued here */
+    uint64_t link_writable;  /**< the same for a device-writable descriptor */
+    void *cookie;            /**< of the chain that starts here */
+    uint64_t number;         /**< of that chain, in the order of virtqueue_add() */
+    struct vq_shadow *tail;  /**< of that chain */
+    uint32_t writable_bytes; /**< of that chain */
+    uint16_t n_descriptors;  /**< of the queue that it takes; 0: no chain starts here */
+    uint16_t index;          /**< of this descriptor */
 };
 
 /** All fields are private to virtqueue.c, but for the counters, which are for reading. */
@@ -110,20 +115,19 @@ struct virtqueue {
     const struct vio_transport *transport;
 
     /* Our own book-keeping; the device sees none of it. */
-    struct vq_chain *chains; /**< by head */
-    uint16_t *next;          /**< by descriptor: next of its chain or of the free list */
+    struct vq_shadow *shadow; /**< by descriptor */
     uint16_t index;
     uint16_t size;
-    uint16_t mask;
+    uint64_t mask;          /**< of a chain's number: its slot in the rings */
     uint16_t table_entries; /**< 0: no indirect descriptors */
     bool event_idx;
     bool in_order;
     bool order_platform;
 
     /* The free list is a FIFO: with an orderly device descriptors are used in table order. */
-    uint16_t free_head;
-    uint16_t free_tail;
-    uint16_t n_free;
+    struct vq_shadow *free_head;
+    struct vq_shadow *free_tail;
+    uint32_t n_free; /**< 0 for a broken queue */
 
     /* Chains since virtqueue_init(); the low 16 bits are the indices of the rings. */
     uint64_t n_added;
@@ -132,7 +136,8 @@ struct virtqueue {
     uint64_t n_used;      /**< handed back by virtqueue_pop_used() */
     uint64_t n_drained;
 
-    uint16_t n_ready;       /**< chains that used idx announced and that were not popped yet */
+    /** Chains that used idx announced and that were not popped yet; 0 for a broken queue. */
+    uint16_t n_ready;
     uint16_t n_batch;       /**< of these: covered by the element read last (IN_ORDER) */
     uint16_t in_order_head; /**< of the oldest chain in flight (IN_ORDER) */
     uint32_t batch_len;     /**< len of the last chain of the batch */
@@ -195,7 +200,7 @@ VIO_MUST_CHECK vio_status virtqueue_init(struct virtqueue *vq,
  */
 struct virtqueue_addresses virtqueue_addresses(const struct virtqueue *vq);
 
-/** Descriptors that virtqueue_add() can still take. */
+/** Descriptors that virtqueue_add() can still take; of a broken queue none. */
 uint16_t virtqueue_free_descriptors(const struct virtqueue *vq);
 
 /**
@@ -216,9 +221,9 @@ uint16_t virtqueue_in_flight(const struct virtqueue *vq);
  * @param bufs    all device-readable buffers before any device-writable one (2.7.4.2); together at
  *                most 2^32 - 1 bytes (2.7.5.2)
  * @param n_bufs  1 to the size of the queue, also for an indirect table (2.7.5.3.1)
- * @param cookie  given back by virtqueue_pop_used(); never NULL
+ * @param cookie  given back by virtqueue_pop_used(); anything
  * @return VIO_OK, VIO_ERR_QUEUE_FULL, VIO_ERR_INVALID, VIO_ERR_QUEUE_BROKEN; on failure nothing has
- *         changed
+ *         changed but the content of descriptors and ring slots that are free
  */
 VIO_MUST_CHECK vio_status virtqueue_add(struct virtqueue *vq, const struct vio_buffer *bufs,
                                         unsigned n_bufs, void *cookie);
@@ -295,11 +300,12 @@ const char *virtqueue_fault_text(const struct virtqueue *vq, uint64_t *ret_value
 
 /**
  * Take back one chain that the device did not return. Only after the device or the queue has been
- * reset, and until NULL comes; then virtqueue_init() makes the queue usable again.
+ * reset, and until there is none; then virtqueue_init() makes the queue usable again.
  *
- * @param vq  initialised, or zeroed
- * @return the chain's cookie; NULL when none is left
+ * @param vq          initialised, or zeroed
+ * @param ret_cookie  what virtqueue_add() was given
+ * @return whether there was one
  */
-void *virtqueue_drain(struct virtqueue *vq);
+bool virtqueue_drain(struct virtqueue *vq, void **ret_cookie);
 
 #endif

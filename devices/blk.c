@@ -79,12 +79,12 @@ static void blk_stop_device(struct virtio_blk *blk)
 /* The device has let us down: stop it, take all requests back, and be of no use from now on. */
 static void blk_give_up(struct virtio_blk *blk, vio_status reason)
 {
-    struct blk_slot *slot;
+    void *cookie;
 
     blk->dead = reason;
     blk_stop_device(blk);
-    while ((slot = virtqueue_drain(&blk->vq)))
-        (void)blk_release_slot(blk, slot); /* the request has failed already */
+    while (virtqueue_drain(&blk->vq, &cookie))
+        (void)blk_release_slot(blk, cookie); /* the request has failed already */
 }
 
 static void blk_free_memory(struct virtio_blk *blk)

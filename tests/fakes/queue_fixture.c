@@ -145,6 +145,13 @@ void assert_pop_fails(vio_status status)
     assert_int_equal(len, 0xABCD);
 }
 
+void *drain(void)
+{
+    void *cookie = NULL;
+
+    return virtqueue_drain(&vq, &cookie) ? cookie : NULL;
+}
+
 void assert_broken(enum virtqueue_fault fault, uint64_t value)
 {
     struct vio_buffer buf = writable(0x1000, 100);

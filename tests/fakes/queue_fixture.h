@@ -62,6 +62,9 @@ void assert_pops(void *expected_cookie, uint32_t expected_len);
 /** The next pop gives this status and writes neither cookie nor length. */
 void assert_pop_fails(vio_status status);
 
+/** The next chain that the device did not return; NULL: there is none. */
+void *drain(void);
+
 /** The next pop breaks the queue; then every entry point fails cleanly and touches nothing. */
 void assert_broken(enum virtqueue_fault fault, uint64_t value);
 

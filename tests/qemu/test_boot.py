@@ -140,6 +140,24 @@ def test_given_modern_only_device_when_booted_then_virtboots_driver_reads_the_ke
     )
 
 
+# QEMU offers INDIRECT_DESC, EVENT_IDX and RING_RESET unless told otherwise, so all other boots use
+# them. A queue of 4 holds one direct chain of a request, or four in tables.
+RING_OPTIONS = {
+    "none": {"indirect_desc": "off", "event_idx": "off", "queue_reset": "off"},
+    "tables-in-a-queue-of-4": {"queue-size": 4, "event_idx": "off"},
+    "events-in-a-queue-of-4": {"queue-size": 4, "indirect_desc": "off"},
+}
+
+
+@pytest.mark.parametrize("name", sorted(RING_OPTIONS))
+def test_given_fewer_ring_features_when_booted_then_virtboots_driver_reads_the_kernel(
+    name: str, debian_image: DiskImage
+) -> None:
+    result = boot(Disk(debian_image, options=RING_OPTIONS[name]))
+
+    assert_driver_is_virtboots(result.events, result.text, debian_image, FILES)
+
+
 def test_given_qemus_default_notification_path_when_booted_then_every_request_is_answered(
     debian_image: DiskImage,
 ) -> None:

@@ -152,13 +152,13 @@ static size_t assert_way_down(const struct machine *machine)
     size_t mapped = next(FAKE_MAP, position_read_blocks);
     size_t header = next(FAKE_STORE, mapped);
     assert_int_equal(fake_log_at(mapped)->value, READ_BYTES);
-    /* 4: the first descriptor, then the slot of the available ring. */
+    /* 4: the first descriptor, and the slot of the available ring. */
     size_t descriptor = next_access(FAKE_STORE, &vq->desc[0].addr, header);
-    size_t slot = next_access(FAKE_STORE, &vq->avail->ring[0], descriptor);
+    size_t slot = next_access(FAKE_STORE, &vq->avail->ring[0], header);
     /* 5: a write barrier between all of that and the index. */
-    size_t write_barrier = next(FAKE_WMB, slot);
-    size_t idx = next_access(FAKE_STORE, &vq->avail->idx, slot);
-    assert_true(write_barrier < idx);
+    size_t write_barrier = next(FAKE_WMB, header);
+    size_t idx = next_access(FAKE_STORE, &vq->avail->idx, header);
+    assert_true(descriptor < write_barrier && slot < write_barrier && write_barrier < idx);
     assert_int_equal(fake_log_find_access(FAKE_STORE, &vq->avail->idx, 0), idx);
     /* 6: a full barrier between the index and the device's wish. */
     size_t full_barrier = next(FAKE_MB, idx);

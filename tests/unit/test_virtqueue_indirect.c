@@ -279,8 +279,8 @@ static void given_table_when_added_then_written_before_idx(void **state)
     add_chain(3, &cookies[0]);
     virtqueue_publish(&vq);
 
-    /* Three entries and the descriptor of four fields each, the ring entry, idx. */
-    assert_int_equal(fake_log_count(FAKE_STORE), 4 * 4 + 1 + 1);
+    /* Three entries and the descriptor of two words each, the ring entry, idx. */
+    assert_int_equal(fake_log_count(FAKE_STORE), 2 * 4 + 1 + 1);
     assert_int_equal(fake_log_count(FAKE_LOAD), 0);
     size_t idx_store = fake_log_find_access(FAKE_STORE, avail_idx, 0);
     assert_int_equal(idx_store, fake_log_length() - 1);
