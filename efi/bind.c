@@ -239,15 +239,22 @@ static UINTN bind_for_each_virtio_disk(void (*visit)(EFI_HANDLE controller))
     return n_disks;
 }
 
+/* Partition and file system drivers see no file system on a disk that fails, and say nothing. */
+static void bind_connect_file_systems(struct disk *disk)
+{
+    bind_connect_firmware(disk->controller);
+    block_io_end_gpt_repair(&disk->block_io);
+    if (disk_has_failed(disk))
+        disk_report_failure(disk, NULL, EFI_DEVICE_ERROR);
+}
+
 UINTN bind_take_over(void)
 {
     /* A disk that has just failed must not be tried again when file systems are connected. */
     driver.refuses_all = true;
     UINTN n_disks = bind_for_each_virtio_disk(bind_take_over_disk);
-    for (struct disk *disk = driver.disks; disk; disk = disk->next) {
-        bind_connect_firmware(disk->controller);
-        block_io_end_gpt_repair(&disk->block_io);
-    }
+    for (struct disk *disk = driver.disks; disk; disk = disk->next)
+        bind_connect_file_systems(disk);
     driver.refuses_all = false;
     return n_disks;
 }
