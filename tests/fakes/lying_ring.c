@@ -341,9 +341,11 @@ static void read_head(struct lying_ring *ring)
     static const unsigned features[] = {VIRTIO_F_INDIRECT_DESC, VIRTIO_F_EVENT_IDX,
                                         VIRTIO_F_IN_ORDER, VIRTIO_F_ORDER_PLATFORM};
 
-    ring->setup.size = (uint16_t)(1u << lying_ring_next_byte(ring, false) % 16);
+    uint8_t log2 = lying_ring_next_byte(ring, false);
+    ring->setup.size = (uint16_t)(1u << (log2 < RING_LOG2S ? log2 : log2 % RING_SMALL_LOG2S));
     ring->manners = lying_ring_next_byte(ring, false);
-    ring->setup.table_entries = lying_ring_next_byte(ring, false);
+    uint8_t entries_max = log2 < RING_SMALL_LOG2S ? RING_ENTRIES_MAX : RING_ENTRIES_MAX_LARGE;
+    ring->setup.table_entries = lying_ring_next_byte(ring, false) % (entries_max + 1u);
     ring->setup.features = VIO_FEATURE(VIRTIO_F_VERSION_1);
     for (unsigned i = 0; i < ARRAY_LENGTH(features); i++) {
         if (ring->manners & (1u << i))
@@ -351,7 +353,7 @@ static void read_head(struct lying_ring *ring)
     }
     ring->setup.notified = notified;
     ring->setup.context = ring;
-    ring->adds_left = 8u * ring->setup.size + ADDS_BEYOND_RUN;
+    ring->adds_left = ring->setup.size + ADDS_BEYOND_RUN;
 }
 
 /* As if this many chains had come and gone. */
