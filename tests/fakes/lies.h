@@ -35,6 +35,7 @@ enum lie_about {
     /* Of a PCI function, at lie.at in the structure */
     LIE_COMMON,
     LIE_DEVICE_CONFIG,
+    LIE_ISR,
     LIE_KINDS,
 };
 

@@ -34,6 +34,7 @@ struct lying_disk {
     /* The honest device is made to believe what was told; this is what was true. */
     uint8_t true_config[FAKE_CONFIG_BYTES];
     uint64_t true_features;
+    bool lied_about_status;
 
     /* The used ring, while there is one; and one word of shared memory that is a lie just now. */
     uint8_t *used;
@@ -185,15 +186,24 @@ static const struct vio_transport *liar_honest(struct lying_disk *disk)
     return &disk->honest.transport.transport;
 }
 
+/*
+ * The honest device holds the driver to the order of bring-up, by the status. A driver that was told
+ * another status, and adds its bits to that, is given the benefit of the doubt.
+ */
+static void liar_assume_status(struct lying_disk *disk, uint8_t status)
+{
+    if (disk->lied_about_status)
+        disk->honest.transport.status = status;
+}
+
 static uint8_t liar_get_status(void *context)
 {
     struct lying_disk *disk = context;
     const struct vio_transport *honest = liar_honest(disk);
-    uint8_t status =
-        (uint8_t)liar_answer(disk, LIE_STATUS, 0, 1, honest->ops->get_status(honest->context));
+    uint8_t truth = honest->ops->get_status(honest->context);
+    uint8_t status = (uint8_t)liar_answer(disk, LIE_STATUS, 0, 1, truth);
 
-    /* The honest device fails a driver that drops a bit; it must not expect bits that it hid. */
-    disk->honest.transport.status &= status;
+    disk->lied_about_status |= status != truth;
     if (status == 0 && disk->lies.status_written == 0)
         disk->may_write = false;
     return status;
@@ -205,6 +215,7 @@ static void liar_set_status(void *context, uint8_t status)
     const struct vio_transport *honest = liar_honest(disk);
 
     lies_status_written(&disk->lies, status);
+    liar_assume_status(disk, disk->honest.transport.status & status);
     honest->ops->set_status(honest->context, status);
 }
 
@@ -221,6 +232,7 @@ static void liar_set_driver_features(void *context, uint64_t features)
 {
     const struct vio_transport *honest = liar_honest(context);
 
+    liar_assume_status(context, VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER);
     honest->ops->set_driver_features(honest->context, features);
 }
 
@@ -259,6 +271,8 @@ static vio_status liar_enable_queue(void *context, uint16_t index, uint16_t size
     if (refusal)
         return refusal & 1 ? VIO_ERR_DEVICE : VIO_ERR_UNSUPPORTED;
     liar_believe_config(disk);
+    liar_assume_status(disk, VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER |
+                                 VIRTIO_STATUS_FEATURES_OK);
     vio_status status = honest->ops->enable_queue(honest->context, index, size, addresses, vector);
     disk->used = (uint8_t *)fake_ring_used(&disk->honest.ring);
     disk->may_write = true;
@@ -281,8 +295,11 @@ static bool liar_is_queue_reset(void *context, uint16_t index)
 
 static void liar_notify(void *context, uint16_t index, uint16_t avail_idx)
 {
-    const struct vio_transport *honest = liar_honest(context);
+    struct lying_disk *disk = context;
+    const struct vio_transport *honest = liar_honest(disk);
 
+    assert_true(disk->lies.status_written & VIRTIO_STATUS_DRIVER_OK);
+    liar_assume_status(disk, disk->lies.status_written);
     honest->ops->notify(honest->context, index, avail_idx);
 }
 
