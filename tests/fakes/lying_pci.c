@@ -133,7 +133,7 @@ static bool place_holds(const struct pci_place *place, unsigned bar, uint64_t of
 
 /*
  * The structure that an access is meant for. A hostile function may let them overlap; then the
- * first is as good as any, for there is no telling.
+ * first that it fits is as good as any, for there is no telling.
  */
 static enum pci_places find_place(const struct lying_pci *pci, uint64_t address,
                                   unsigned width_bytes, uint64_t *ret_offset)
@@ -148,16 +148,12 @@ static enum pci_places find_place(const struct lying_pci *pci, uint64_t address,
         fail_msg("an access outside all BARs, at 0x%llx", (unsigned long long)address);
     for (unsigned i = 0; i < PCI_PLACES; i++) {
         const struct pci_place *place = &pci->findings.places[i];
-        if (!place_holds(place, bar, offset, width_bytes))
-            continue;
         *ret_offset = offset - place->offset;
-        if (*ret_offset % width_bytes)
-            fail_msg("an access of %u bytes to offset 0x%llx", width_bytes,
-                     (unsigned long long)*ret_offset);
-        return (enum pci_places)i;
+        if (place_holds(place, bar, offset, width_bytes) && *ret_offset % width_bytes == 0)
+            return (enum pci_places)i;
     }
-    fail_msg("an access between structures, to offset 0x%llx of BAR %u", (unsigned long long)offset,
-             bar);
+    fail_msg("an access of %u bytes to offset 0x%llx of BAR %u lies in no structure, aligned",
+             width_bytes, (unsigned long long)offset, bar);
     return PCI_PLACES;
 }
 
