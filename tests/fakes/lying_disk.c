@@ -36,6 +36,11 @@ struct lying_disk {
     uint64_t true_features;
     bool lied_about_status;
 
+    /* 2.5.1: fields count when the generation was the same before and after them. */
+    uint32_t told_generation;
+    bool fields_are_open;  /* read since the generation was told last */
+    bool fields_are_valid; /* those that were read last */
+
     /* The used ring, while there is one; and one word of shared memory that is a lie just now. */
     uint8_t *used;
     void *lied_at;
@@ -253,6 +258,7 @@ static void liar_believe_config(struct lying_disk *disk)
     const struct fake_transport *transport = &disk->honest.transport;
     uint32_t block_bytes = VIRTIO_BLK_SECTOR_BYTES;
 
+    assert_true(disk->fields_are_valid);
     memcpy(&disk->honest.sectors, &transport->config[VIRTIO_BLK_CONFIG_CAPACITY], 8);
     if (transport->accepted & VIO_FEATURE(VIRTIO_BLK_F_BLK_SIZE))
         memcpy(&block_bytes, &transport->config[VIRTIO_BLK_CONFIG_BLK_SIZE], 4);
@@ -315,6 +321,8 @@ static uint32_t liar_read_config(void *context, uint32_t offset, unsigned width_
     value = liar_answer(disk, LIE_CONFIG, offset, width_bytes, value);
     memcpy(&transport->config[offset], &value, width_bytes);
     (void)honest->ops->read_config(honest->context, offset, width_bytes); /* for its checks */
+    disk->fields_are_open = true;
+    disk->fields_are_valid = false;
     return (uint32_t)value;
 }
 
@@ -339,8 +347,14 @@ static uint32_t liar_get_config_generation(void *context)
     struct lying_disk *disk = context;
     const struct vio_transport *honest = liar_honest(disk);
 
-    return (uint32_t)liar_answer(disk, LIE_GENERATION, 0, 4,
-                                 honest->ops->get_config_generation(honest->context));
+    uint32_t truth = honest->ops->get_config_generation(honest->context);
+    uint32_t generation = (uint32_t)liar_answer(disk, LIE_GENERATION, 0, 4, truth);
+
+    if (disk->fields_are_open)
+        disk->fields_are_valid = generation == disk->told_generation;
+    disk->fields_are_open = false;
+    disk->told_generation = generation;
+    return generation;
 }
 
 static vio_status liar_route_config_interrupt(void *context, uint16_t vector)

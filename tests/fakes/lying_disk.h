@@ -4,6 +4,7 @@
  *
  *   - Success means that the device said so, of each request: status 0, and a length that covers
  *     all the data. Where an honest device served the requests, the data is right.
+ *   - No configuration field is believed unless the generation was the same before and after it.
  *   - Nothing is sent that breaks a rule (tests/fakes/), among these the limits that the device
  *     gave; nothing beyond the end of the disk; nothing at all to a disk that was not opened.
  *   - Memory goes back to its owner after the device has let go of it: by its answer, by a reset

@@ -70,7 +70,8 @@ struct row {
     vio_status opened;
     vio_status used;
     bool isolated;
-    uint64_t value; /* that the failure names */
+    uint64_t value;   /* that the failure names */
+    uint64_t sectors; /* that the disk has to be found to have; 0: any number */
 };
 
 #define WORKS                 .used = VIO_OK
@@ -231,7 +232,8 @@ static const struct row config_rows[] = {
     {"the capacity is torn while it is read",
      {.lies = {{.about = LIE_CONFIG, .at = CAPACITY_HIGH, .value = 1, .count = 1},
                {.about = LIE_GENERATION, .how = LIE_PLUS, .from = 1, .value = 1}}},
-     WORKS},
+     WORKS,
+     .sectors = LYING_DISK_SECTORS},
     {"the block size is 0 until the generation changes",
      {.lies = {{.about = LIE_CONFIG, .at = BLK_SIZE, .value = 0, .count = 1},
                {.about = LIE_GENERATION, .how = LIE_PLUS, .from = 1, .value = 1}}},
@@ -454,6 +456,8 @@ static void row_is_taken_as_it_should(void **state)
     assert_int_equal(outcome.opened, row->opened);
     assert_int_equal(outcome.used, row->used);
     assert_int_equal(outcome.isolated, row->isolated);
+    if (row->sectors)
+        assert_true(outcome.capacity_sectors == row->sectors);
     if (outcome.text[0] && row->value != ANY_VALUE)
         assert_true(outcome.value == row->value);
 }
