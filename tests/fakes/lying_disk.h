@@ -28,7 +28,7 @@
 #define LYING_DISK_SIZE_MAX     4096u
 #define LYING_DISK_SEG_MAX      4u
 #define LYING_DISK_CONFIG_BYTES 60u
-#define LYING_DISK_QUEUE_SIZE   16u
+#define LYING_DISK_QUEUE_SIZE   64u
 #define LYING_DISK_GENERATION   7u
 
 /** What is done with the disk when it could be opened. */
