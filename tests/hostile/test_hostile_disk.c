@@ -268,6 +268,9 @@ static const struct row config_rows[] = {
     {"a block size of 256", {.lies = {FIELD(BLK_SIZE, 256)}}, REFUSED(UNSUPPORTED, 256)},
     {"a block size of 513", {.lies = {FIELD(BLK_SIZE, 513)}}, REFUSED(UNSUPPORTED, 513)},
     {"a block size of 1536", {.lies = {FIELD(BLK_SIZE, 1536)}}, REFUSED(UNSUPPORTED, 1536)},
+    {"a block size of 2 MiB",
+     {.lies = {FIELD(BLK_SIZE, 2 << 20), FIELD(CAPACITY_LOW, 8192), FIELD(SIZE_MAX_, UINT32_MAX)}},
+     WORKS},
     {"a block size of 4 MiB", {.lies = {FIELD(BLK_SIZE, 4 << 20)}}, REFUSED(UNSUPPORTED, 4 << 20)},
     {"a block size of 2^31", {.lies = {FIELD(BLK_SIZE, 1u << 31)}}, REFUSED(UNSUPPORTED, 1u << 31)},
     {"a block size of 4 GiB less 1",
@@ -304,6 +307,9 @@ static const struct row config_rows[] = {
     {"a read-only disk is written to",
      {.use = DISK_WRITE_BLOCK, .lies = {FLIPS(LIE_FEATURES, BIT(VIRTIO_BLK_F_RO))}},
      FAILS(READ_ONLY, 0)},
+    {"a read-only disk is flushed",
+     {.use = DISK_FLUSH, .lies = {FLIPS(LIE_FEATURES, BIT(VIRTIO_BLK_F_RO))}},
+     WORKS},
     {"a disk without FLUSH is flushed",
      {.use = DISK_FLUSH, .lies = {HIDES(LIE_FEATURES, BIT(VIRTIO_BLK_F_FLUSH))}},
      WORKS},
@@ -432,6 +438,9 @@ static const struct row answer_rows[] = {
     {"no memory to map a block",
      {.fail_call = FAKE_CALL_MAP, .fail_nth = 1},
      FAILS(NO_MEMORY, 512)},
+    {"no memory to map the first of three requests",
+     {.use = DISK_READ_MANY, .fail_call = FAKE_CALL_MAP, .fail_nth = 1},
+     WORKS},
     {"no memory to map the second of three requests",
      {.use = DISK_READ_MANY, .fail_call = FAKE_CALL_MAP, .fail_nth = 2},
      WORKS},
@@ -443,6 +452,9 @@ static const struct row answer_rows[] = {
      REFUSED(NO_MEMORY, ANY_VALUE)},
     {"no memory for the second area that is shared",
      {.fail_call = FAKE_CALL_DMA_ALLOC, .fail_nth = 2},
+     REFUSED(NO_MEMORY, ANY_VALUE)},
+    {"no memory for the third area that is shared",
+     {.fail_call = FAKE_CALL_DMA_ALLOC, .fail_nth = 3},
      REFUSED(NO_MEMORY, ANY_VALUE)},
     {"no memory that the device does not see",
      {.fail_call = FAKE_CALL_ALLOC, .fail_nth = 1},
@@ -465,9 +477,16 @@ static void row_is_taken_as_it_should(void **state)
         assert_true(outcome.value == row->value);
 }
 
+/* The file that the fuzzer reads as the same script. */
 static size_t row_seed(const void *row, uint8_t *ret_bytes)
 {
-    return disk_script_write(&((const struct row *)row)->script, ret_bytes);
+    const struct disk_script *script = &((const struct row *)row)->script;
+    struct disk_script as_read;
+
+    size_t n_bytes = disk_script_write(script, ret_bytes);
+    disk_script_read(ret_bytes, n_bytes, &as_read);
+    assert_memory_equal(&as_read, script, sizeof(as_read));
+    return n_bytes;
 }
 
 static const struct hostile_table tables[] = {

@@ -23,6 +23,7 @@
 #define QUEUE_ENABLE  VIRTIO_PCI_COMMON_QUEUE_ENABLE
 #define NOTIFY_OFF    VIRTIO_PCI_COMMON_QUEUE_NOTIFY_OFF
 #define QUEUE_RESET   VIRTIO_PCI_COMMON_QUEUE_RESET
+#define NOTIF_DATA    VIRTIO_PCI_COMMON_QUEUE_NOTIF_CONFIG_DATA
 
 #define DRIVER_OK VIRTIO_STATUS_DRIVER_OK
 
@@ -218,6 +219,13 @@ static const struct row register_rows[] = {
      .lies = {OFFERS(HIGH(VIRTIO_F_NOTIFICATION_DATA))}, STOPS(DEVICE, 0)},
     {"a notify offset that changes with each look",
      .lies = {{.about = LIE_COMMON, .at = NOTIFY_OFF, .how = LIE_GROWS, .value = 3}}, WORKS},
+    {"notification data that are no queue's number",
+     .lies = {OFFERS(HIGH(VIRTIO_F_NOTIFICATION_DATA) | HIGH(VIRTIO_F_NOTIF_CONFIG_DATA)),
+              REGISTER(NOTIF_DATA, 0xFFFF)},
+     WORKS},
+    {"notification data on offer and no register for them",
+     .pokes = {LENGTH_OF(FAKE_CAP_COMMON, 56)}, .lies = {OFFERS(HIGH(VIRTIO_F_NOTIF_CONFIG_DATA))},
+     WORKS},
     {"no queues", .lies = {REGISTER(NUM_QUEUES, 0)}, STOPS(UNSUPPORTED, 0)},
     {"one queue where two are needed", .lies = {REGISTER(NUM_QUEUES, 1)}, STOPS(UNSUPPORTED, 1)},
     {"65535 queues", .lies = {REGISTER(NUM_QUEUES, 0xFFFF)}, WORKS},
@@ -326,12 +334,16 @@ static void row_is_taken_as_it_should(void **state)
         assert_true(outcome.findings.places[PCI_PLACE_COMMON].offset == row->common_offset);
 }
 
+/* The file that the fuzzer reads as the same script. */
 static size_t row_seed(const void *row, uint8_t *ret_bytes)
 {
-    struct pci_script script;
+    struct pci_script script, as_read;
 
     make_script(row, &script);
-    return pci_script_write(&script, ret_bytes);
+    size_t n_bytes = pci_script_write(&script, ret_bytes);
+    pci_script_read(ret_bytes, n_bytes, &as_read);
+    assert_memory_equal(&as_read, &script, sizeof(script));
+    return n_bytes;
 }
 
 static const struct hostile_table tables[] = {
