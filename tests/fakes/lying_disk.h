@@ -1,5 +1,5 @@
 /** @file
- * A whole encounter with a hostile disk: it is opened, used once, and closed, while it lies as its
+ * A whole encounter with a hostile disk: it is opened, used, and closed, while it lies as its
  * script says. What has to hold in each of them, whatever the lies, is checked here:
  *
  *   - Success means that the device said so, of each request: status 0, and a length that covers
@@ -41,26 +41,30 @@ enum disk_use {
     DISK_USES,
 };
 
+#define DISK_REPEATS_MAX 3u
+
 struct disk_script {
     uint8_t use;
     uint8_t fail_call; /**< enum fake_call of the platform */
     uint8_t fail_nth;  /**< which of these fails; 0: none */
+    uint8_t repeats;   /**< of the use, also after it failed; up to DISK_REPEATS_MAX */
     struct lie lies[LIES_MAX];
 };
 
 struct disk_outcome {
     vio_status opened;
-    vio_status used; /**< VIO_OK also when it was not tried */
+    vio_status used;      /**< VIO_OK also when it was not tried */
+    vio_status used_last; /**< of the repeats */
     bool isolated;
     uint64_t capacity_sectors; /**< as the driver understood it */
-    char text[96];             /**< of the failure, "" if there was none */
+    char text[96];             /**< of the first failure, "" if there was none */
     uint64_t value;
     uint64_t took_us; /**< opening and using, by the fake clock */
 };
 
 void disk_script_play(const struct disk_script *script, struct disk_outcome *ret_outcome);
 
-/* A script as bytes of a file: use, fail_call, fail_nth, 0, and the lies. */
+/* A script as bytes of a file: use, fail_call, fail_nth, repeats, and the lies. */
 #define DISK_SCRIPT_BYTES_MAX (4u + LIES_MAX * LIE_BYTES)
 size_t disk_script_write(const struct disk_script *script,
                          uint8_t ret_bytes[DISK_SCRIPT_BYTES_MAX]);

@@ -7,7 +7,7 @@
  *      0  use: what is done with the disk (enum disk_use)
  *      1  which kind of the platform's calls fails (enum fake_call)
  *      2  which call of this kind; 0: none
- *      3  not used
+ *      3  how often the use is repeated
  *      4  up to 16 lies of 16 bytes (tests/fakes/lies.h):
  *           0 about   1 how   2 after   3 at   4 from, 16 bits   6 count, 16 bits   8 value, 64 bits
  *

@@ -69,6 +69,7 @@ struct row {
     struct disk_script script;
     vio_status opened;
     vio_status used;
+    vio_status used_last; /* if the use is repeated */
     bool isolated;
     uint64_t value;   /* that the failure names */
     uint64_t sectors; /* that the disk has to be found to have; 0: any number */
@@ -346,6 +347,24 @@ static const struct row answer_rows[] = {
     {"only the first of three reads fails",
      {.use = DISK_READ_MANY, .lies = {{.about = LIE_ANSWER, .value = 2, .count = 1}}},
      FAILS(UNSUPPORTED, 2)},
+    {"one read fails and the next ones are good",
+     {.use = DISK_READ_MANY, .repeats = 3, .lies = {{.about = LIE_ANSWER, .value = 1, .count = 1}}},
+     FAILS(IO, 1),
+     .used_last = VIO_OK},
+    {"one write is short of its status and the next one is good",
+     {.use = DISK_WRITE_MANY, .repeats = 1, .lies = {{.about = LIE_USED_LEN, .count = 2}}},
+     FAILS(DEVICE, 0),
+     .used_last = VIO_OK},
+    {"a good read and then one that lies",
+     {.repeats = 2, .lies = {{.about = LIE_USED_ID, .from = 1, .value = 77}}},
+     .value = 77,
+     .used_last = VIO_ERR_QUEUE_BROKEN},
+    {"a lie and nothing but failures after it",
+     {.use = DISK_WRITE_BLOCK,
+      .repeats = 3,
+      .lies = {{.about = LIE_USED_IDX, .how = LIE_PLUS, .value = 1, .count = 1}}},
+     FAILS(QUEUE_BROKEN, 2),
+     .used_last = VIO_ERR_QUEUE_BROKEN},
     {"a status that is read again is another",
      {.lies = {{.about = LIE_ANSWER, .value = 1, .count = 1}}},
      FAILS(IO, 1)},
@@ -470,6 +489,7 @@ static void row_is_taken_as_it_should(void **state)
 
     assert_int_equal(outcome.opened, row->opened);
     assert_int_equal(outcome.used, row->used);
+    assert_int_equal(outcome.used_last, row->script.repeats ? row->used_last : row->used);
     assert_int_equal(outcome.isolated, row->isolated);
     if (row->sectors)
         assert_true(outcome.capacity_sectors == row->sectors);
