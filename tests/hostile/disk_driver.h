@@ -30,6 +30,8 @@ struct disk_driver {
 /** Longest time without an answer, and for a reset, that the driver may take. */
 #define DISK_DRIVER_REQUEST_LIMIT_US 30000000u
 #define DISK_DRIVER_RESET_LIMIT_US   1000000u
+/** And until it notices that a device that owes it an answer needs a reset, or is gone. */
+#define DISK_DRIVER_NOTICE_LIMIT_US 500000u
 
 const struct disk_driver *disk_driver_under_test(void);
 
