@@ -50,6 +50,7 @@ static uint64_t lie_tell(const struct lie *lie, unsigned times, uint64_t truth)
 uint64_t lies_answer(struct lies *lies, enum lie_about about, unsigned at, unsigned width_bytes,
                      uint64_t truth)
 {
+    uint64_t mask = UINT64_MAX >> (64 - 8 * width_bytes);
     uint64_t answer = truth;
 
     for (unsigned i = 0; i < LIES_MAX && lies->list[i].about != LIE_NOTHING; i++) {
@@ -57,10 +58,21 @@ uint64_t lies_answer(struct lies *lies, enum lie_about about, unsigned at, unsig
         if (!lie_concerns(lie, about, at) || !lie_is_due(lies, lie))
             continue;
         unsigned n = lies->seen[i]++;
-        if (n >= lie->from && (lie->count == 0 || n - lie->from < lie->count))
-            answer = lie_tell(lie, n - lie->from + 1, answer);
+        if (n < lie->from || (lie->count && n - lie->from >= lie->count))
+            continue;
+        answer = lie_tell(lie, n - lie->from + 1, answer) & mask;
+        lies->told[i] += answer != truth;
     }
-    return answer & UINT64_MAX >> (64 - 8 * width_bytes);
+    return answer;
+}
+
+unsigned lies_untold(const struct lies *lies)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < LIES_MAX && lies->list[i].about != LIE_NOTHING; i++)
+        n += lies->told[i] == 0;
+    return n;
 }
 
 size_t lies_write(const struct lie *list, uint8_t *ret_bytes)

@@ -72,6 +72,7 @@ struct lie {
 struct lies {
     struct lie list[LIES_MAX];
     unsigned seen[LIES_MAX]; /**< questions of the kind */
+    unsigned told[LIES_MAX]; /**< answers that were not the truth */
     uint8_t status_written;
     bool acknowledged;
 };
@@ -90,6 +91,9 @@ void lies_status_written(struct lies *lies, uint8_t status);
  */
 uint64_t lies_answer(struct lies *lies, enum lie_about about, unsigned at, unsigned width_bytes,
                      uint64_t truth);
+
+/** Lies that were never told, for nobody asked, or the truth was the same. */
+unsigned lies_untold(const struct lies *lies);
 
 /** Lies as bytes of a file, LIE_BYTES each, little-endian in the order of struct lie. */
 size_t lies_write(const struct lie *list, uint8_t *ret_bytes);

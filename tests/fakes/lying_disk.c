@@ -214,6 +214,7 @@ void disk_script_play(const struct disk_script *script, struct disk_outcome *ret
     }
     lying_disk_end(&disk);
     outcome.isolated = disk.isolated;
+    outcome.n_untold = lies_untold(&disk.lies);
     free(driven);
     *ret_outcome = outcome;
 }

@@ -56,6 +56,7 @@ struct disk_outcome {
     vio_status used;      /**< VIO_OK also when it was not tried */
     vio_status used_last; /**< of the repeats */
     bool isolated;
+    unsigned n_untold;         /**< lies that there was no occasion for */
     uint64_t capacity_sectors; /**< as the driver understood it */
     char text[96];             /**< of the first failure, "" if there was none */
     uint64_t value;

@@ -431,6 +431,7 @@ void pci_script_play(const struct pci_script *script, struct pci_outcome *ret_ou
     if (outcome.opened == VIO_OK)
         meet_device(&pci, &outcome);
     free(memory);
+    outcome.n_untold = lies_untold(&pci.lies);
     *ret_outcome = outcome;
 }
 

@@ -38,7 +38,8 @@ struct pci_outcome {
     vio_status config_read;
     vio_status queue_reset; /**< and enabled again */
     bool isolated;
-    uint64_t value; /**< named by the failure of the device, if there was one */
+    unsigned n_untold; /**< lies that there was no occasion for */
+    uint64_t value;    /**< named by the failure of the device, if there was one */
 };
 
 /** An honest function: the usual capabilities, RING_RESET on offer. */
