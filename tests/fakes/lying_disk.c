@@ -132,7 +132,7 @@ static bool has_words(vio_status status)
            status != VIO_ERR_READ_ONLY;
 }
 
-/* What the last use of several came to; the words are those of the first that failed. */
+/* Each failure that is not the caller's has words; those of the first are kept. */
 static void explain(const struct disk_driver *driver, const void *driven, vio_status status,
                     struct disk_outcome *outcome)
 {
