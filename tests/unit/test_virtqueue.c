@@ -333,6 +333,18 @@ static void given_refused_chain_when_its_head_is_returned_then_broken(void **sta
     assert_broken(VIRTQUEUE_FAULT_ID_NOT_HEAD, head + 1u);
 }
 
+static void given_refused_chain_when_drained_then_not_among_the_others(void **state)
+{
+    (void)state;
+    const struct vio_buffer zero[] = {readable(0x1000, 16), readable(0x2000, 0)};
+
+    add_one(&cookies[0]);
+    assert_int_equal(virtqueue_add(&vq, zero, 2, &cookies[1]), VIO_ERR_INVALID);
+
+    assert_ptr_equal(drain(), &cookies[0]);
+    assert_null(drain());
+}
+
 static void given_any_cookie_when_added_then_it_comes_back(void **state)
 {
     (void)state;
@@ -1213,6 +1225,7 @@ int main(void)
         QUEUE_TEST(given_nothing_new_when_notified_then_no_notification),
         QUEUE_TEST(given_bad_chain_when_added_then_invalid_and_nothing_changed),
         QUEUE_TEST(given_refused_chain_when_its_head_is_returned_then_broken),
+        QUEUE_TEST(given_refused_chain_when_drained_then_not_among_the_others),
         QUEUE_TEST(given_any_cookie_when_added_then_it_comes_back),
         QUEUE_TEST(given_longest_chain_when_added_then_taken),
         QUEUE_TEST(given_full_ring_when_chain_added_then_queue_full_and_ring_unchanged),

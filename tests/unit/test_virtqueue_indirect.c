@@ -156,6 +156,21 @@ static void given_each_size_when_chain_as_long_as_the_queue_then_taken_and_none_
     }
 }
 
+static void given_table_longer_than_the_queue_when_chain_too_long_then_invalid(void **state)
+{
+    /* Checks: SPLIT-IND-3 */
+    (void)state;
+    struct vio_buffer bufs[4];
+
+    free_queue();
+    make_queue_with(2, INDIRECT);
+    fill_bufs(bufs, 4);
+
+    assert_int_equal(virtqueue_add(&vq, bufs, 3, cookies), VIO_ERR_INVALID);
+    assert_int_equal(virtqueue_add(&vq, bufs, 2, cookies), VIO_OK);
+    assert_int_equal(virtqueue_free_descriptors(&vq), 1);
+}
+
 static void given_full_queue_of_tables_when_returned_then_each_had_memory_of_its_own(void **state)
 {
     (void)state;
@@ -298,6 +313,7 @@ int main(void)
         TEST(given_feature_but_no_memory_for_tables_when_chain_added_then_direct),
         TEST(given_chain_longer_than_a_table_when_added_then_direct),
         TEST(given_each_size_when_chain_as_long_as_the_queue_then_taken_and_none_longer),
+        TEST(given_table_longer_than_the_queue_when_chain_too_long_then_invalid),
         TEST(given_full_queue_of_tables_when_returned_then_each_had_memory_of_its_own),
         TEST(given_full_queue_when_table_added_then_queue_full_and_nothing_written),
         TEST(given_one_free_descriptor_when_chain_added_then_a_table_still_fits),
