@@ -41,7 +41,7 @@ UNIT     := $(basename $(notdir $(wildcard tests/unit/test_*.c)))
 PROGRAMS := $(basename $(notdir $(wildcard tests/qemu/programs/*.c)))
 QEMU_IN  := build/kernel/vmlinuz build/initramfs.img $(PROGRAMS:%=$(B)/test/%.efi)
 RESULTS  := build/results
-PYTEST   := $(PYTHON) -m pytest -q -p no:cacheprovider -n 2
+PYTEST   := $(PYTHON) -m pytest -q -p no:cacheprovider -n 2 --dist loadgroup
 
 # `make V=1` shows the commands.
 Q := $(if $(V),,@)

@@ -274,10 +274,10 @@ VQ_ASIDE struct vq_shadow *vq_break(struct virtqueue *vq, enum virtqueue_fault f
 /* Back to the free list, as a whole: the chain's own links are still in the shadow. */
 VQ_INLINE void *vq_free_chain(struct virtqueue *vq, struct vq_shadow *head)
 {
+    /* The end of an empty list is that of the chain taken last: nobody follows the link behind it. */
+    vq->free_tail->next = head;
     if (vq->n_free == 0)
         vq->free_head = head;
-    else
-        vq->free_tail->next = head;
     vq->free_tail = head->tail;
     vq->n_free += head->n_descriptors;
     head->n_descriptors = 0;

@@ -7,9 +7,15 @@
  *            proven well, before two (a deviation from the SHOULD of 6.1 Driver Requirements:
  *            Reserved Feature Bits).
  * Knows:     core/transport.h (of which only notify is called), core/split_spec.h.
+ * Use:       virtqueue_init(), and virtqueue_addresses() to the transport: vio_device_bring_up()
+ *            does both for all queues of a device. Once the device is live, any number of
+ *            virtqueue_add(), then virtqueue_publish() and virtqueue_notify() for all of them;
+ *            virtqueue_pop_used() until VIO_EMPTY; before a sleep virtqueue_enable_callbacks().
  * Memory:    the caller brings up to three pieces: the rings and the indirect tables, which the
  *            device sees, and the shadow, which it must not see. virtqueue_ring_bytes(),
- *            virtqueue_indirect_bytes() and virtqueue_shadow_bytes() say how much.
+ *            virtqueue_indirect_bytes() and virtqueue_shadow_bytes() say how much. What they hold
+ *            before virtqueue_init() does not matter. Rings, tables and buffers have to be coherent
+ *            with the device: nothing here flushes a cache.
  * Ownership: a chain is the caller's until virtqueue_add() returns VIO_OK, the device's until
  *            virtqueue_pop_used() returns its cookie, then the caller's again. After a timeout it
  *            stays the device's until vio_device_reset() or vio_device_reset_queue() has returned
@@ -63,7 +69,10 @@ struct virtqueue_counters {
 
 /** What a queue is made of. */
 struct virtqueue_config {
-    /** Kept; must outlive the queue. */
+    /**
+     * Kept; must outlive the queue. All that is called is ops->notify, by virtqueue_notify(); the
+     * others may be NULL where no vio_device is made of the same transport.
+     */
     const struct vio_transport *transport;
     /** The queue's number on its device. */
     uint16_t index;
@@ -74,13 +83,16 @@ struct virtqueue_config {
      * ORDER_PLATFORM concern the queue; others are passed over.
      */
     uint64_t features;
-    /** At least virtqueue_ring_bytes(), aligned to 16 on both sides; its addresses are kept. */
+    /**
+     * At least virtqueue_ring_bytes(); memory and addr aligned to 16. They are kept, the structure
+     * is not; its bookkeeping is not looked at.
+     */
     const struct vio_dma *rings;
-    /** At least virtqueue_shadow_bytes(), aligned as from malloc; kept. */
+    /** At least virtqueue_shadow_bytes(), aligned as a pointer and a uint64_t; kept. */
     void *shadow;
     /**
-     * At least virtqueue_indirect_bytes(), aligned to 16 on both sides; its addresses are kept.
-     * NULL: no indirect descriptors, also where the feature is in force.
+     * At least virtqueue_indirect_bytes(); otherwise as the rings. NULL: no indirect descriptors,
+     * also where the feature is in force.
      */
     const struct vio_dma *indirect;
     /**
@@ -219,7 +231,8 @@ uint16_t virtqueue_in_flight(const struct virtqueue *vq);
  *
  * @param vq      initialised
  * @param bufs    all device-readable buffers before any device-writable one (2.7.4.2); together at
- *                most 2^32 - 1 bytes (2.7.5.2)
+ *                most 2^32 - 1 bytes (2.7.5.2). The array is only read during the call; what its
+ *                addresses lead to is the device's until the cookie is back
  * @param n_bufs  1 to the size of the queue, also for an indirect table (2.7.5.3.1)
  * @param cookie  given back by virtqueue_pop_used(); anything
  * @return VIO_OK, VIO_ERR_QUEUE_FULL, VIO_ERR_INVALID, VIO_ERR_QUEUE_BROKEN; on failure nothing has
@@ -228,7 +241,10 @@ uint16_t virtqueue_in_flight(const struct virtqueue *vq);
 VIO_MUST_CHECK vio_status virtqueue_add(struct virtqueue *vq, const struct vio_buffer *bufs,
                                         unsigned n_bufs, void *cookie);
 
-/** Let the device see all chains added so far (2.7.13 steps 4 and 5); once per batch. */
+/**
+ * Let the device see all chains added so far (2.7.13 steps 4 and 5); once per batch. The device may
+ * use them from now on, notified or not. Does nothing on a broken queue.
+ */
 void virtqueue_publish(struct virtqueue *vq);
 
 /**

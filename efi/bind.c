@@ -9,6 +9,12 @@
 /* Above the firmware's drivers (0x10), so that ours goes first when both are asked. */
 #define BIND_VERSION 0x20
 
+/*
+ * EDK2's disk driver takes the memory of 64 blocks, for the disk and for each partition: with blocks
+ * of 2 MiB a single disk would leave a small machine's kernel none.
+ */
+#define BIND_SEARCHED_BLOCK_BYTES_MAX (64u << 10)
+
 static struct {
     struct bind_policy policy;
     struct disk *disks;
@@ -239,15 +245,25 @@ static UINTN bind_for_each_virtio_disk(void (*visit)(EFI_HANDLE controller))
     return n_disks;
 }
 
+/* Partition and file system drivers see no file system on a disk that fails, and say nothing. */
+static void bind_connect_file_systems(struct disk *disk)
+{
+    if (disk->blk.info.block_bytes > BIND_SEARCHED_BLOCK_BYTES_MAX)
+        message_line(L"%s: its blocks are too large for file systems to be looked for", disk->name);
+    else
+        bind_connect_firmware(disk->controller);
+    block_io_end_gpt_repair(&disk->block_io);
+    if (disk_has_failed(disk))
+        disk_report_failure(disk, NULL, EFI_DEVICE_ERROR);
+}
+
 UINTN bind_take_over(void)
 {
     /* A disk that has just failed must not be tried again when file systems are connected. */
     driver.refuses_all = true;
     UINTN n_disks = bind_for_each_virtio_disk(bind_take_over_disk);
-    for (struct disk *disk = driver.disks; disk; disk = disk->next) {
-        bind_connect_firmware(disk->controller);
-        block_io_end_gpt_repair(&disk->block_io);
-    }
+    for (struct disk *disk = driver.disks; disk; disk = disk->next)
+        bind_connect_file_systems(disk);
     driver.refuses_all = false;
     return n_disks;
 }

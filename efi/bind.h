@@ -31,7 +31,8 @@ EFI_STATUS bind_install(EFI_HANDLE image, const struct bind_policy *policy);
 
 /**
  * Take all virtio disks of the machine: whoever drives one is disconnected, our driver connected,
- * and the firmware's partition and file system drivers are put on top. A disk that we cannot drive
+ * and the firmware's partition and file system drivers are put on top; the latter not where the
+ * blocks are so large that those drivers would take much of the memory. A disk that we cannot drive
  * goes back at once to the driver that it had, if any, after a message; unless it did not confirm
  * its reset, then nobody gets it.
  *

@@ -141,12 +141,17 @@ EFI_STATUS disk_close(struct disk *disk)
     return EFI_SUCCESS;
 }
 
+bool disk_has_failed(const struct disk *disk)
+{
+    return disk->blk.device.failure.what && disk->blk.failed.verb;
+}
+
 void disk_report_failure(const struct disk *disk, const CHAR16 *path, EFI_STATUS status)
 {
     const struct vio_failure *failure = &disk->blk.device.failure;
     const struct virtio_blk_failed_request *failed = &disk->blk.failed;
 
-    if (failure->what && failed->verb)
+    if (disk_has_failed(disk))
         message_error(disk->name, path, L"read failed: %r: %a of %ld bytes at sector %ld: %a 0x%lx",
                       status, failed->verb, (UINT64)failed->bytes, failed->sector, failure->what,
                       failure->value);

@@ -53,6 +53,9 @@ EFI_STATUS disk_open(struct disk *disk, EFI_HANDLE controller, EFI_PCI_IO_PROTOC
  */
 EFI_STATUS disk_close(struct disk *disk);
 
+/** Whether the last request of this open disk failed: disk_report_failure() has something to say. */
+bool disk_has_failed(const struct disk *disk);
+
 /**
  * Say on the console why the last request of this disk failed.
  *

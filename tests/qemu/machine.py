@@ -57,7 +57,7 @@ class MachineError(AssertionError):
 
 def device_name(number: int) -> str:
     """What virtboot calls disk `number` of the machine."""
-    return f"virtio-blk 0000:00:{FIRST_SLOT + number:02x}.0"
+    return f"virtio-blk 0000:00:{FIRST_SLOT + number:02X}.0"
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,8 @@ class Disk:
     """One disk of the machine.
 
     `options` go to the device (logical_block_size=4096, iommu_platform=on); `boot` puts it into
-    the firmware's boot order, in the order of the list.
+    the firmware's boot order, in the order of the list. On the bus "vhost-user" another process
+    answers for it, at `socket`.
     """
 
     image: DiskImage
@@ -104,6 +105,12 @@ class Disk:
     boot: bool = True
     ioeventfd: bool = False
     may_change: bool = False
+    socket: Path | None = None
+
+    @property
+    def is_virtio(self) -> bool:
+        """Whether it is a virtio device to the guest."""
+        return self.bus in ("virtio", "vhost-user")
 
     def arguments(self, number: int, boot_index: int | None) -> list[str]:
         """QEMU's words for the back end and the device."""
@@ -112,7 +119,12 @@ class Disk:
             device["bootindex"] = boot_index
         words = [f"{name}={value}" for name, value in device.items() if name != "driver"]
         text = ",".join([str(device["driver"]), *words])
-        return [*self._block_nodes(number), "-device", text]
+        return [*self._back_end(number), "-device", text]
+
+    def _back_end(self, number: int) -> list[str]:
+        if self.bus == "vhost-user":
+            return ["-chardev", f"socket,id=back-end{number},path={self.socket}"]
+        return self._block_nodes(number)
 
     def _block_nodes(self, number: int) -> list[str]:
         nodes: list[dict[str, Any]] = [
@@ -155,6 +167,15 @@ class Disk:
                     "rerror": "report",
                     "werror": "report",
                     "ioeventfd": "on" if self.ioeventfd else "off",
+                }
+            case "vhost-user":
+                return {
+                    "driver": "vhost-user-blk-pci",
+                    "addr": f"{FIRST_SLOT + number:#x}",
+                    "chardev": f"back-end{number}",
+                    "id": f"device{number}",
+                    "num-queues": 1,
+                    "disable-legacy": "on",
                 }
             case "ahci":
                 return {
@@ -281,8 +302,13 @@ def machine_arguments(
     if not variables.exists():
         shutil.copyfile(firmware.variables, variables)
     machine += firmware.machine_suffix
+    memory = []
+    if any(disk.bus == "vhost-user" for disk in disks):
+        # Who answers for the device has to reach the guest's memory.
+        machine += ",memory-backend=memory"
+        memory = ["-object", f"memory-backend-memfd,id=memory,size={memory_mib}M,share=on"]
     words = [QEMU, "-nodefaults", "-machine", machine, "-accel", "tcg", "-cpu", "max"]
-    words += ["-m", str(memory_mib), "-display", "none", "-net", "none", "-no-reboot"]
+    words += ["-m", str(memory_mib), *memory, "-display", "none", "-net", "none", "-no-reboot"]
     words += [*firmware.arguments]
     words += _pflash(0, firmware.code, read_only=True) + _pflash(1, variables, read_only=False)
     boot_index = 0
@@ -293,7 +319,7 @@ def machine_arguments(
     return words
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Runs in the child: a test process that is killed can end nothing any more."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
 
@@ -317,10 +343,15 @@ class Machine:
         keys: Sequence[tuple[str, bytes]] = (SHELL_COUNTDOWN,),
         extra_arguments: Sequence[str] = (),
         never: Sequence[str] = (),
+        tolerated: Sequence[str] = (),
         on_serial: Callable[[bytes], None] | None = None,
     ) -> None:
-        """`keys` answers texts by typing. A text of `never` ends the run as failed, at once."""
+        """`keys` answers texts by typing. A text of `never` ends the run as failed, at once.
+
+        Lines of QEMU's that match a pattern of `tolerated` are no complaint.
+        """
         self._never = tuple(never)
+        self._tolerated = tuple(tolerated)
         self._on_serial = on_serial
         self.disks = tuple(disks)
         self._keys = list(keys)
@@ -328,7 +359,9 @@ class Machine:
         self._folder = Path(tempfile.mkdtemp(prefix="virtboot-"))
         self._serial = bytearray()
         self._ended = False
-        self._checksums = [disk.image.sha256() for disk in self.disks]
+        # Several disks may show the same image.
+        images = {disk.image for disk in self.disks if not disk.may_change}
+        self._checksums = {image: image.sha256() for image in images}
         arguments = machine_arguments(
             self._folder, self.disks, machine=machine, memory_mib=memory_mib, firmware=firmware
         )
@@ -344,7 +377,7 @@ class Machine:
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
         self._qmp: Qmp | None = None
 
@@ -482,7 +515,7 @@ class Machine:
         return (self._folder / "stderr").read_text(errors="replace")
 
     def _events(self) -> list[qemu_trace.Event]:
-        n_disks = sum(disk.bus == "virtio" for disk in self.disks)
+        n_disks = len(self._virtio_disks())
         file = self._folder / "trace"
         if n_disks == 0 or not file.exists():
             return []
@@ -492,20 +525,24 @@ class Machine:
         """What holds in every run, whatever the test is about."""
         if CPU_EXCEPTION in result.text:
             raise MachineError(f"the CPU met an exception\n{result.tail()}")
-        if result.stderr.strip():
+        if any(self._is_complaint(line) for line in result.stderr.splitlines()):
             raise MachineError(f"QEMU complains:\n{result.tail()}")
         allowed = {number for number, disk in enumerate(self._virtio_disks()) if disk.may_change}
         writes = qemu_trace.writes(result.events)
         written = [write for write in writes if write.disk not in allowed]
         if written:
             raise MachineError(f"{len(written)} write requests, the first {written[0]}")
-        for disk, checksum in zip(self.disks, self._checksums, strict=True):
-            if not disk.may_change and disk.image.sha256() != checksum:
-                raise MachineError(f"{disk.image.path.name} has changed")
+        for image, checksum in self._checksums.items():
+            if image.sha256() != checksum:
+                raise MachineError(f"{image.path.name} has changed")
+
+    def _is_complaint(self, line: str) -> bool:
+        words = line.removeprefix(f"{QEMU}: ").strip()
+        return bool(words) and not any(re.fullmatch(text, words) for text in self._tolerated)
 
     def _virtio_disks(self) -> list[Disk]:
         """In the order in which the trace counts them."""
-        return [disk for disk in self.disks if disk.bus == "virtio"]
+        return [disk for disk in self.disks if disk.is_virtio]
 
     def _evidence(self) -> str:
         return _tail(bytes(self._serial), self._stderr())

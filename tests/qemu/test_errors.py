@@ -153,6 +153,7 @@ def broken_kernels_run(
     return run([Disk(image) for image in images]), images
 
 
+@pytest.mark.xdist_group("broken_kernels")
 @pytest.mark.parametrize("case", BROKEN_KERNELS, ids=lambda case: case.name)
 def test_given_broken_kernel_when_started_then_it_is_refused_by_name_and_the_next_option_is_tried(
     case: BrokenKernel, broken_kernels_run: tuple[RunResult, list[DiskImage]]

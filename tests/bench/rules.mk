@@ -1,0 +1,16 @@
+# What the ring costs, measured on the library as others link it (tests/example/rules.mk).
+BENCH         := build/bench
+BENCH_OBJECTS := $(patsubst %,$(BENCH)/obj/tests/%.o,bench/bench_ring example/example_device)
+CFLAGS_BENCH  := -std=c11 -O2 -g -D_GNU_SOURCE $(WARNINGS) -I. -Itests/example -MMD -MP
+
+.PHONY: bench-ring
+bench-ring: $(BENCH)/bench_ring ## what a chain costs; QUICK=1: only what the goals need
+	$(Q)$(PYTHON) tests/bench/bench_ring.py $< $(RESULTS) $(if $(QUICK),--quick)
+
+$(BENCH)/obj/%.o: %.c | packages-test
+	$(call say,CC)
+	$(Q)mkdir -p $(@D) && $(CC) $(CFLAGS_BENCH) -c $< -o $@
+
+$(BENCH)/bench_ring: $(BENCH_OBJECTS) build/lib/host/libvirtio.a
+	$(call say,LD)
+	$(Q)$(CC) $^ -o $@
