@@ -124,9 +124,10 @@ test: all $(UNIT:%=$(H)/%) $(QEMU_IN) | packages-test ## run every test; the las
 	$(Q)rm -rf $(RESULTS)
 	-$(Q)$(MAKE) --no-print-directory test-gates
 	-$(Q)$(MAKE) --no-print-directory test-unit
+	-$(Q)$(MAKE) --no-print-directory fuzz-corpus
 	-$(Q)$(PYTEST) --junitxml=$(RESULTS)/pytest.xml tests
 	$(Q)$(PYTHON) tests/report.py $(RESULTS) --expect gates.txt --expect pytest.xml \
-	    $(UNIT:%=--expect unit-%.xml)
+	    --expect gates-fuzz.txt $(UNIT:%=--expect unit-%.xml) $(HOSTILE:%=--expect unit-%.xml)
 
 test-gates: all | packages-test ## layers, formatting, documentation, size
 	$(Q)bash tests/run_gates.sh $(RESULTS) $(B)/virtboot.efi $(patsubst %.c,$(B)/obj/%.o,$(DRIVERS) $(BOOT))
