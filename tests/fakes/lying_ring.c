@@ -336,6 +336,16 @@ static void run_instruction(struct lying_ring *ring, enum ring_op op)
 
 /* --- From the head to the end ----------------------------------------------------------------- */
 
+/* All that RING_ADD makes fits into the tables of a small queue; a large one's would take too much. */
+static unsigned entries_max(const struct lying_ring *ring)
+{
+    unsigned n = RING_ENTRIES / ring->setup.size;
+
+    if (n > RING_ENTRIES_MAX)
+        return RING_ENTRIES_MAX;
+    return n < RING_ENTRIES_MIN ? RING_ENTRIES_MIN : n;
+}
+
 static void read_head(struct lying_ring *ring)
 {
     static const unsigned features[] = {VIRTIO_F_INDIRECT_DESC, VIRTIO_F_EVENT_IDX,
@@ -344,8 +354,8 @@ static void read_head(struct lying_ring *ring)
     uint8_t log2 = lying_ring_next_byte(ring, false);
     ring->setup.size = (uint16_t)(1u << (log2 < RING_LOG2S ? log2 : log2 % RING_SMALL_LOG2S));
     ring->manners = lying_ring_next_byte(ring, false);
-    uint8_t entries_max = log2 < RING_SMALL_LOG2S ? RING_ENTRIES_MAX : RING_ENTRIES_MAX_LARGE;
-    ring->setup.table_entries = lying_ring_next_byte(ring, false) % (entries_max + 1u);
+    ring->setup.table_entries =
+        (uint16_t)(lying_ring_next_byte(ring, false) % (entries_max(ring) + 1));
     ring->setup.features = VIO_FEATURE(VIRTIO_F_VERSION_1);
     for (unsigned i = 0; i < ARRAY_LENGTH(features); i++) {
         if (ring->manners & (1u << i))

@@ -34,13 +34,14 @@
  *
  *   0    log2 of the queue's size; a fuzzer is seldom led to the large ones, which take their time
  *   1    RING_WITH_... and RING_MANNER_...
- *   2    buffers that an indirect table holds
+ *   2    buffers that an indirect table holds: of all tables together RING_ENTRIES, within bounds
  *   3 4  chains that came and went before, little-endian
  */
-#define RING_LOG2S             16u
-#define RING_SMALL_LOG2S       9u
-#define RING_ENTRIES_MAX       32u /* all that RING_ADD makes fit in */
-#define RING_ENTRIES_MAX_LARGE 2u  /* of a queue that is not small */
+#define RING_LOG2S       16u
+#define RING_SMALL_LOG2S 9u
+#define RING_ENTRIES     1024u
+#define RING_ENTRIES_MIN 2u
+#define RING_ENTRIES_MAX 32u
 
 #define RING_WITH_TABLES         0x01u /* INDIRECT_DESC */
 #define RING_WITH_EVENT_IDX      0x02u

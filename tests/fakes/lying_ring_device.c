@@ -12,7 +12,7 @@
 #define TABLES_ADDR UINT64_C(0x700000000)
 
 /* Enough for every row; a fuzzer's input must not spend its time here. */
-#define SCRIBBLE_BUDGET (UINT64_C(4) << 20)
+#define SCRIBBLE_BUDGET (UINT64_C(1) << 19)
 
 /* --- Memory ----------------------------------------------------------------------------------- */
 
@@ -138,12 +138,19 @@ void lying_ring_attach(struct lying_ring *ring)
 static void fill(struct lying_ring *ring, void *where, size_t bytes, uint8_t byte)
 {
     uint8_t *at = where;
+    bool is_noise = byte != 0 && byte != 0xFF;
 
     if (bytes > ring->scribble_budget)
         bytes = ring->scribble_budget;
     ring->scribble_budget -= bytes;
-    for (size_t i = 0; i < bytes; i++)
-        at[i] = byte == 0 || byte == 0xFF ? byte : (uint8_t)test_random(&ring->noise);
+    if (!is_noise) {
+        memset(where, byte, bytes);
+        return;
+    }
+    for (size_t i = 0; i < bytes; i += sizeof(uint32_t)) {
+        uint32_t noise = test_random(&ring->noise);
+        memcpy(at + i, &noise, bytes - i < sizeof(noise) ? bytes - i : sizeof(noise));
+    }
 }
 
 void lying_ring_scribble(struct lying_ring *ring, uint8_t area, uint8_t byte)

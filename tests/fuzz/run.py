@@ -1,12 +1,13 @@
 #!/usr/bin/python3
 """Run the fuzzers that `make fuzz` has built, and judge them by the bugs that they find.
 
-run.py fuzz [--seconds N] [--bug-seconds N] [--only PART] [--from-nothing] TARGET...
+run.py fuzz [--seconds N] [--bug-seconds N] [--only PART] [--without-rows] TARGET...
     Each target for N seconds from its corpus: no input may make it fail. Then each patch
     bugs/TARGET-WHAT.patch is applied to a copy of the sources, and the fuzzer built from that has
     to fail within --bug-seconds (10); the input that made it fail must be harmless without the
     patch. --only: bugs with this in their names, and no run of the target itself.
-    --from-nothing: look for the bugs without the corpus.
+    --without-rows: look for the bugs without the seeds of the hostile tables, so that no bug is found
+    only because a row tells of it.
 run.py corpus --results FOLDER TARGET...
     Each target with its corpus alone; FOLDER/gates-fuzz.txt gets a line "NAME ok" or "NAME failed".
 run.py grow TARGET...
@@ -254,10 +255,10 @@ def find_bug(patch: Path, target: str, options: argparse.Namespace, verdicts: Ve
     except PatchError as error:
         verdicts.say(name, False, str(error))
         return
-    found = BUILD / "bug/found"
-    found.mkdir()
-    folders = [str(found)] if options.from_nothing else [str(found), str(corpus_of(target))]
-    arguments = [*OPTIONS, f"-max_total_time={options.bug_seconds}", *folders]
+    start = BUILD / "bug/start"
+    ignored = shutil.ignore_patterns("hostile-*") if options.without_rows else None
+    shutil.copytree(corpus_of(target), start, ignore=ignored)
+    arguments = [*OPTIONS, f"-max_total_time={options.bug_seconds}", str(start)]
     run = run_fuzzer(program, options.bug_seconds + GRACE_S, arguments, BUILD / "bug/failed")
     text = f"{run.seconds:.1f} s, {run.executions} executions"
     if run.status == 0 or run.input is None:
@@ -292,7 +293,7 @@ def parse_arguments() -> argparse.Namespace:
     fuzz.add_argument("--seconds", type=int, default=60)
     fuzz.add_argument("--bug-seconds", type=int, default=10)
     fuzz.add_argument("--only", metavar="PART")
-    fuzz.add_argument("--from-nothing", action="store_true")
+    fuzz.add_argument("--without-rows", action="store_true")
     corpus = commands.add_parser("corpus")
     corpus.add_argument("--results", type=Path, required=True, metavar="FOLDER")
     grow = commands.add_parser("grow")
