@@ -171,6 +171,8 @@ class Bench:
                 if self.kills(name, made, overlay):
                     return Verdict(mutant, killer=name)
             return Verdict(mutant)
+        except RuntimeError as error:
+            return Verdict(mutant, error=f"it cannot be linked:\n{error}")
         finally:
             shutil.rmtree(overlay, ignore_errors=True)
 
