@@ -90,8 +90,11 @@ def objects_that_include(build: Path, file: str) -> list[Path]:
     found = []
     for notes in sorted((build / "obj").rglob("*.d")):
         target, _, needs = notes.read_text().partition(":")
-        if file in needs.split("\n\n")[0].replace("\\\n", " ").split():
-            found.append(ROOT / target.strip())
+        object_ = ROOT / target.strip()
+        source = ROOT / object_.relative_to(build / "obj").with_suffix(".c")
+        # What was built of a source that is gone is nobody's any more.
+        if source.exists() and file in needs.split("\n\n")[0].replace("\\\n", " ").split():
+            found.append(object_)
     return found
 
 
