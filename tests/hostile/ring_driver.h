@@ -67,6 +67,7 @@ struct ring_driver {
     void (*publish)(void *driver);
     bool (*notify)(void *driver);
     vio_status (*pop)(void *driver, void **ret_cookie, uint32_t *ret_len);
+    /* What idx announced to pop() stays announced, whatever it says at a later look. */
     bool (*has_used)(void *driver);
     bool (*interrupt)(void *driver);
     /** Ask for an interrupt at the n-th chain from now; whether so many are there already. */
