@@ -120,19 +120,26 @@ $(H)/test_%: $(H)/obj/tests/unit/test_%.o $(H)/libhost.a
 	$(call say,LD)
 	$(Q)$(CC) $(CFLAGS_HOST) $^ -lcmocka -o $@
 
-test: all $(UNIT:%=$(H)/%) $(QEMU_IN) | packages-test ## run every test; the last line says how many
+# --- What has tools or sources of its own: the targets stand beside them --------------------------
+include $(wildcard tests/*/rules.mk)
+
+HOST_TESTS := $(UNIT:%=$(H)/%) $(HOSTILE:%=$(H)/%)
+FUZZERS    := $(FUZZ_TARGETS:%=$(FUZZ)/fuzz_%)
+GATES      := gates.txt gates-bench.txt gates-fuzz.txt
+
+test: all $(HOST_TESTS) $(FUZZERS) $(QEMU_IN) | packages-test ## run every test; the last line says how many
 	$(Q)rm -rf $(RESULTS)
 	-$(Q)$(MAKE) --no-print-directory test-gates
 	-$(Q)$(MAKE) --no-print-directory test-unit
-	-$(Q)$(MAKE) --no-print-directory fuzz-corpus
+	-$(Q)$(MAKE) --no-print-directory -k bench-ring fuzz-corpus QUICK=1
 	-$(Q)$(PYTEST) --junitxml=$(RESULTS)/pytest.xml tests
-	$(Q)$(PYTHON) tests/report.py $(RESULTS) --expect gates.txt --expect pytest.xml \
-	    --expect gates-fuzz.txt $(UNIT:%=--expect unit-%.xml) $(HOSTILE:%=--expect unit-%.xml)
+	$(Q)$(PYTHON) tests/report.py $(RESULTS) $(addprefix --expect ,pytest.xml $(GATES)) \
+	    $(patsubst %,--expect unit-%.xml,$(UNIT) $(HOSTILE))
 
 test-gates: all | packages-test ## layers, formatting, documentation, size
 	$(Q)bash tests/run_gates.sh $(RESULTS) $(B)/virtboot.efi $(patsubst %.c,$(B)/obj/%.o,$(DRIVERS) $(BOOT))
 
-test-unit: $(UNIT:%=$(H)/%) ## the tests on the host, under ASan and UBSan
+test-unit: $(HOST_TESTS) ## the tests on the host, under ASan and UBSan
 	$(Q)bash tests/run_unit.sh $(RESULTS) $^
 
 test-qemu: all $(QEMU_IN) | packages-test ## the tests in QEMU; K=... selects some
@@ -140,9 +147,6 @@ test-qemu: all $(QEMU_IN) | packages-test ## the tests in QEMU; K=... selects so
 
 format: | packages-test ## put all C sources into the project's format
 	$(Q)find core transports devices boot efi tests -name '*.[ch]' | xargs clang-format -i
-
-# --- What has tools or sources of its own: the targets stand beside them --------------------------
-include $(wildcard tests/*/rules.mk)
 
 clean: ## remove build/
 	rm -rf build

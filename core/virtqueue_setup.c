@@ -109,6 +109,7 @@ static void vq_make_free_list(struct virtqueue *vq)
         shadow->link = i * VQ_NEXT_INDEX | VQ_NEXT;
         shadow->link_writable = shadow->link | VQ_WRITE;
         shadow->index = (uint16_t)i;
+        shadow->tail = shadow;
     }
     vq->free_head = &vq->shadow[0];
     vq->free_tail = &vq->shadow[vq->mask];

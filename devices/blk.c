@@ -376,8 +376,8 @@ static void blk_finish_one(struct virtio_blk *blk, struct blk_transfer *transfer
     uint32_t bytes = slot->data_bytes;
     status = blk_judge_answer(blk, slot, used_len);
     vio_status unmapped = blk_release_slot(blk, slot);
-    if (status == VIO_OK)
-        status = unmapped;
+    if (status == VIO_OK && unmapped != VIO_OK)
+        status = blk_refuse(blk, unmapped, "the mapping could not be undone, of bytes", bytes);
     if (status != VIO_OK) {
         if (transfer->status == VIO_OK)
             blk_fail_transfer(blk, transfer, status, slot->sector, bytes);

@@ -98,9 +98,10 @@ static void fake_check_request(const struct fake_blk_device *device, const struc
 static void fake_read_job(const struct fake_blk_device *device, uint16_t head, struct fake_job *job)
 {
     job->head = head;
-    job->request = (struct fake_blk_request){0};
+    job->request = (struct fake_blk_request){.head = head};
     job->n_parts = fake_ring_read_chain(&device->ring, head, job->parts);
     fake_read_header(device, job);
+    job->request.status_byte = fake_status_byte(device, job);
     fake_sum_data(device, job);
 }
 

@@ -40,6 +40,8 @@ struct fake_blk_request {
     uint64_t data_bytes;
     unsigned n_descriptors;
     uint32_t longest_part; /**< of the data */
+    uint16_t head;
+    const uint8_t *status_byte;
 };
 
 struct fake_blk_device {

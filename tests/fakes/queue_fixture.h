@@ -11,7 +11,7 @@
 #include "tests/fakes/fake_ring.h"
 #include "tests/fakes/fake_transport.h"
 
-#define FIXTURE_QUEUE_INDEX   0u
+#define FIXTURE_QUEUE_INDEX   2u
 #define FIXTURE_TABLE_ENTRIES 8u
 #define FIXTURE_COOKIES       (VIRTQUEUE_SIZE_MAX + 1u)
 

@@ -1144,6 +1144,8 @@ static void given_unmap_that_fails_when_read_then_io_error(void **state)
         assert_int_equal(virtio_blk_read(&blk, 0, buffer, 10 * MIB), VIO_ERR_IO);
 
         assert_true(blk.failed.sector == (nth - 1) * (uint64_t)(BLK_REQUEST_BYTES_MAX / SECTOR));
+        assert_non_null(blk.device.failure.what);
+        assert_true(blk.device.failure.value == blk.failed.bytes);
         assert_reads(0, 10 * MIB);
         drop_disk();
     }

@@ -1,0 +1,468 @@
+/* Contract and terms: tests/fakes/lying_pci.h. */
+
+#include "tests/fakes/lying_pci.h"
+
+#include "core/device.h"
+#include "tests/fakes/fake_pci_caps.h"
+#include "tests/fakes/fake_platform.h"
+#include "tests/fakes/testing.h"
+
+#define QUEUES       2u
+#define NO_QUEUE     QUEUES
+#define COMMON_BYTES 64u
+#define DEVICE_BYTES 64u
+#define SLACK_US     200000u
+
+/* The BARs lie far apart, so that an address tells the BAR also if it is beyond its end. */
+#define BAR_SHIFT     56u
+#define BAR_BASE(bar) (((bar) + UINT64_C(1)) << BAR_SHIFT)
+
+/* One queue's registers are those of the common structure from queue_size on. */
+#define QUEUE_REGISTERS VIRTIO_PCI_COMMON_QUEUE_SIZE
+
+struct lying_pci {
+    const struct pci_script *script;
+    uint8_t config[PCI_CONFIG_BYTES];
+    struct lies lies;
+    struct pci_findings findings;
+
+    /* Registers of an honest device; those behind QUEUE_REGISTERS by queue, one for all others. */
+    uint8_t common[QUEUES + 1][COMMON_BYTES];
+    uint8_t device[DEVICE_BYTES];
+    uint16_t told_notify_off[QUEUES + 1];
+    bool notification_expected;
+    uint64_t notification_at;
+    unsigned n_notifications;
+
+    struct fake_platform platform;
+    struct vio_transport transport;
+    struct vio_device vio;
+    struct virtqueue queues[QUEUES];
+    struct vio_dma rings[QUEUES];
+    void *shadows[QUEUES];
+};
+
+/* --- Registers -------------------------------------------------------------------------------- */
+
+static uint16_t common_get16(const struct lying_pci *pci, unsigned queue, unsigned offset)
+{
+    uint16_t value;
+
+    memcpy(&value, &pci->common[queue][offset], sizeof(value));
+    return value;
+}
+
+static void common_set16(struct lying_pci *pci, unsigned queue, unsigned offset, uint16_t value)
+{
+    memcpy(&pci->common[queue][offset], &value, sizeof(value));
+}
+
+static unsigned selected_queue(const struct lying_pci *pci)
+{
+    uint16_t select = common_get16(pci, 0, VIRTIO_PCI_COMMON_QUEUE_SELECT);
+
+    return select < QUEUES ? select : NO_QUEUE;
+}
+
+static void common_reset(struct lying_pci *pci)
+{
+    memset(pci->common, 0, sizeof(pci->common));
+    common_set16(pci, 0, VIRTIO_PCI_COMMON_NUM_QUEUES, QUEUES);
+    common_set16(pci, 0, VIRTIO_PCI_COMMON_CONFIG_MSIX_VECTOR, VIO_NO_VECTOR);
+    for (uint16_t i = 0; i < QUEUES; i++) {
+        common_set16(pci, i, VIRTIO_PCI_COMMON_QUEUE_SIZE, LYING_PCI_QUEUE_SIZE);
+        common_set16(pci, i, VIRTIO_PCI_COMMON_QUEUE_MSIX_VECTOR, VIO_NO_VECTOR);
+        common_set16(pci, i, VIRTIO_PCI_COMMON_QUEUE_NOTIFY_OFF, i);
+    }
+}
+
+static uint8_t *common_register(struct lying_pci *pci, uint64_t offset)
+{
+    return &pci->common[offset < QUEUE_REGISTERS ? 0 : selected_queue(pci)][offset];
+}
+
+static void common_offer_features(struct lying_pci *pci)
+{
+    const uint64_t offered = VIO_FEATURE(VIRTIO_F_VERSION_1) | VIO_FEATURE(VIRTIO_F_RING_RESET);
+    uint32_t half = pci->common[0][VIRTIO_PCI_COMMON_DEVICE_FEATURE_SELECT] ? offered >> 32 : 0;
+
+    memcpy(&pci->common[0][VIRTIO_PCI_COMMON_DEVICE_FEATURE], &half, sizeof(half));
+}
+
+static uint32_t common_read(struct lying_pci *pci, uint64_t offset, unsigned width_bytes)
+{
+    uint64_t truth = 0;
+
+    if (offset + width_bytes > COMMON_BYTES)
+        return UINT32_MAX;
+    common_offer_features(pci);
+    memcpy(&truth, common_register(pci, offset), width_bytes);
+    uint32_t answer =
+        (uint32_t)lies_answer(&pci->lies, LIE_COMMON, (unsigned)offset, width_bytes, truth);
+    if (offset == VIRTIO_PCI_COMMON_QUEUE_NOTIFY_OFF)
+        pci->told_notify_off[selected_queue(pci)] = (uint16_t)answer;
+    return answer;
+}
+
+static void common_write(struct lying_pci *pci, uint64_t offset, unsigned width_bytes,
+                         uint32_t value)
+{
+    if (offset + width_bytes > COMMON_BYTES)
+        return;
+    if (offset == VIRTIO_PCI_COMMON_DEVICE_STATUS)
+        lies_status_written(&pci->lies, (uint8_t)value);
+    if (offset == VIRTIO_PCI_COMMON_DEVICE_STATUS && value == 0) {
+        common_reset(pci);
+        return;
+    }
+    if (offset == VIRTIO_PCI_COMMON_QUEUE_RESET) {
+        common_set16(pci, selected_queue(pci), VIRTIO_PCI_COMMON_QUEUE_ENABLE, 0);
+        return;
+    }
+    memcpy(common_register(pci, offset), &value, width_bytes);
+}
+
+/* --- The function's address space ------------------------------------------------------------- */
+
+static bool place_holds(const struct pci_place *place, unsigned bar, uint64_t offset,
+                        unsigned width_bytes)
+{
+    return place->bar == bar && place->bytes >= width_bytes && offset >= place->offset &&
+           offset - place->offset <= place->bytes - width_bytes;
+}
+
+/*
+ * The structure that an access is meant for. A hostile function may let them overlap; then the
+ * first that it fits is as good as any, for there is no telling.
+ */
+static enum pci_places find_place(const struct lying_pci *pci, uint64_t address,
+                                  unsigned width_bytes, uint64_t *ret_offset)
+{
+    unsigned bar = (unsigned)(address >> BAR_SHIFT) - 1;
+    uint64_t offset = address - BAR_BASE(bar);
+
+    if (width_bytes != 1 && width_bytes != 2 && width_bytes != 4)
+        fail_msg("an access of %u bytes", width_bytes);
+    if (bar >= PCI_BAR_COUNT || offset >= pci->script->bar_bytes[bar] ||
+        width_bytes > pci->script->bar_bytes[bar] - offset)
+        fail_msg("an access outside all BARs, at 0x%llx", (unsigned long long)address);
+    for (unsigned i = 0; i < PCI_PLACES; i++) {
+        const struct pci_place *place = &pci->findings.places[i];
+        *ret_offset = offset - place->offset;
+        if (place_holds(place, bar, offset, width_bytes) && *ret_offset % width_bytes == 0)
+            return (enum pci_places)i;
+    }
+    fail_msg("an access of %u bytes to offset 0x%llx of BAR %u lies in no structure, aligned",
+             width_bytes, (unsigned long long)offset, bar);
+    return PCI_PLACES;
+}
+
+static uint32_t bar_read(void *context, uint64_t address, unsigned width_bytes)
+{
+    struct lying_pci *pci = context;
+    uint64_t truth = 0;
+    uint64_t offset;
+
+    switch (find_place(pci, address, width_bytes, &offset)) {
+    case PCI_PLACE_COMMON:
+        return common_read(pci, offset, width_bytes);
+    case PCI_PLACE_DEVICE:
+        if (offset + width_bytes <= DEVICE_BYTES)
+            memcpy(&truth, &pci->device[offset], width_bytes);
+        return (uint32_t)lies_answer(&pci->lies, LIE_DEVICE_CONFIG, (unsigned)offset & 0xFF,
+                                     width_bytes, truth);
+    default:
+        return (uint32_t)lies_answer(&pci->lies, LIE_ISR, 0, width_bytes, 0);
+    }
+}
+
+static void bar_write(void *context, uint64_t address, unsigned width_bytes, uint32_t value)
+{
+    struct lying_pci *pci = context;
+    uint64_t offset;
+
+    enum pci_places place = find_place(pci, address, width_bytes, &offset);
+    if (pci->notification_expected) {
+        assert_true(address == pci->notification_at);
+        assert_int_equal(width_bytes, vio_device_has(&pci->vio, VIRTIO_F_NOTIFICATION_DATA)
+                                          ? VIRTIO_PCI_NOTIFY_DATA_WIDTH
+                                          : VIRTIO_PCI_NOTIFY_WIDTH);
+        pci->n_notifications++;
+    } else if (place == PCI_PLACE_COMMON) {
+        common_write(pci, offset, width_bytes, value);
+    }
+}
+
+static uint32_t config_read(void *context, uint64_t offset, unsigned width_bytes)
+{
+    const struct lying_pci *pci = context;
+    uint32_t value = 0;
+
+    assert_true(offset + width_bytes <= PCI_CONFIG_BYTES);
+    memcpy(&value, &pci->config[offset], width_bytes);
+    return value;
+}
+
+static void config_write(void *context, uint64_t offset, unsigned width_bytes, uint32_t value)
+{
+    struct lying_pci *pci = context;
+
+    if (offset != PCI_COMMAND || width_bytes != 2)
+        fail_msg("configuration space is written at 0x%llx", (unsigned long long)offset);
+    memcpy(&pci->config[offset], &value, width_bytes);
+}
+
+static const struct vio_window_ops bar_ops = {.read = bar_read, .write = bar_write};
+static const struct vio_window_ops config_ops = {.read = config_read, .write = config_write};
+
+/* --- The encounter ---------------------------------------------------------------------------- */
+
+static void check_findings(const struct pci_script *script, const struct pci_findings *findings)
+{
+    static const struct {
+        uint64_t bytes_min;
+        uint64_t alignment;
+    } rules[PCI_PLACES] = {
+        [PCI_PLACE_COMMON] = {VIRTIO_PCI_COMMON_BYTES, 4},
+        [PCI_PLACE_NOTIFY] = {VIRTIO_PCI_NOTIFY_WIDTH, 2},
+        [PCI_PLACE_ISR] = {VIRTIO_PCI_ISR_BYTES, 1},
+        [PCI_PLACE_DEVICE] = {1, 4},
+    };
+
+    for (unsigned i = 0; i < PCI_PLACES; i++) {
+        const struct pci_place *place = &findings->places[i];
+        if (place->bytes == 0 && i == PCI_PLACE_DEVICE)
+            continue;
+        assert_true(place->bar < PCI_BAR_COUNT);
+        assert_true(place->bytes >= rules[i].bytes_min);
+        assert_int_equal(place->offset % rules[i].alignment, 0);
+        assert_true(place->offset <= script->bar_bytes[place->bar]);
+        assert_true(place->bytes <= script->bar_bytes[place->bar] - place->offset);
+    }
+}
+
+static vio_status find(const struct pci_driver *driver, const struct pci_script *script,
+                       struct pci_findings *ret_findings)
+{
+    struct pci_findings untouched;
+
+    memset(&untouched, 0xEE, sizeof(untouched));
+    memset(ret_findings, 0xEE, sizeof(*ret_findings));
+    vio_status status = driver->find(script->config, script->bar_bytes, ret_findings);
+    if (status == VIO_OK)
+        check_findings(script, ret_findings);
+    else
+        assert_memory_equal(ret_findings, &untouched, sizeof(untouched));
+    return status;
+}
+
+static vio_status bring_up(struct lying_pci *pci)
+{
+    struct vio_queue_plan queues[QUEUES];
+    const struct vio_bring_up_plan plan = {
+        .supported_features = VIO_COMMON_FEATURES,
+        .required_features = VIO_FEATURE(VIRTIO_F_VERSION_1),
+        .queues = queues,
+        .n_queues = QUEUES,
+    };
+    uint64_t start_us = pci->platform.now_us;
+
+    for (uint16_t i = 0; i < QUEUES; i++) {
+        queues[i] = (struct vio_queue_plan){
+            .vq = &pci->queues[i],
+            .index = i,
+            .size_wanted = LYING_PCI_QUEUE_SIZE,
+            .rings = &pci->rings[i],
+            .shadow = pci->shadows[i],
+            .vector = i == 0 ? VIO_NO_VECTOR : i,
+        };
+    }
+    vio_status status = vio_device_bring_up(&pci->vio, &plan);
+    assert_true(pci->platform.now_us - start_us <= VIO_RESET_LIMIT_US + SLACK_US);
+    return status;
+}
+
+static vio_status read_config(struct lying_pci *pci)
+{
+    struct {
+        uint64_t wide;
+        uint64_t narrow;
+    } values;
+    static const struct vio_config_field fields[] = {
+        {.offset = 0, .width_bytes = 8, .feature_bit = VIO_CONFIG_ALWAYS, .destination = 0},
+        {.offset = 9, .width_bytes = 1, .feature_bit = VIO_CONFIG_ALWAYS, .destination = 8},
+    };
+
+    return vio_device_read_config(&pci->vio, fields, ARRAY_LENGTH(fields), &values);
+}
+
+/* 4.1.5.2: where the notification of a queue goes, in numbers that cannot wrap. */
+static void notify(struct lying_pci *pci, unsigned queue)
+{
+    const struct pci_place *place = &pci->findings.places[PCI_PLACE_NOTIFY];
+
+    pci->notification_at =
+        BAR_BASE(place->bar) + place->offset +
+        (uint64_t)pci->told_notify_off[queue] * pci->findings.notify_off_multiplier;
+    pci->notification_expected = true;
+    pci->n_notifications = 0;
+    pci->transport.ops->notify(pci->transport.context, (uint16_t)queue, 1);
+    assert_int_equal(pci->n_notifications, 1);
+    pci->notification_expected = false;
+}
+
+static vio_status reset_queue(struct lying_pci *pci)
+{
+    const struct vio_queue_plan plan = {
+        .vq = &pci->queues[0],
+        .index = 0,
+        .size_wanted = LYING_PCI_QUEUE_SIZE,
+        .rings = &pci->rings[0],
+        .shadow = pci->shadows[0],
+        .vector = VIO_NO_VECTOR,
+    };
+    uint64_t start_us = pci->platform.now_us;
+
+    vio_status status = vio_device_reset_queue(&pci->vio, 0);
+    assert_true(pci->platform.now_us - start_us <= VIO_RESET_LIMIT_US + SLACK_US);
+    return status == VIO_OK ? vio_device_set_up_queue(&pci->vio, &plan) : status;
+}
+
+/* What a driver does with a device, until something fails. */
+static void use_device(struct lying_pci *pci, struct pci_outcome *outcome)
+{
+    outcome->brought_up = bring_up(pci);
+    if (outcome->brought_up != VIO_OK)
+        return;
+    for (unsigned i = 0; i < QUEUES; i++)
+        notify(pci, i);
+    (void)pci->transport.ops->read_interrupt_status(pci->transport.context);
+    outcome->config_read = read_config(pci);
+    if (outcome->config_read != VIO_OK || !vio_device_has(&pci->vio, VIRTIO_F_RING_RESET))
+        return;
+    outcome->queue_reset = reset_queue(pci);
+    if (outcome->queue_reset == VIO_OK)
+        notify(pci, 0);
+}
+
+static void stop_device(struct lying_pci *pci, struct pci_outcome *outcome)
+{
+    if (vio_device_reset(&pci->vio) == VIO_OK)
+        return;
+    pci->transport.ops->isolate(pci->transport.context);
+    assert_false(pci->config[PCI_COMMAND] & PCI_COMMAND_BUS_MASTER);
+    outcome->isolated = true;
+}
+
+static void meet_device(struct lying_pci *pci, struct pci_outcome *outcome)
+{
+    const struct vio_platform *platform = &pci->platform.platform;
+
+    for (unsigned i = 0; i < QUEUES; i++) {
+        assert_int_equal(platform->ops->dma_alloc(platform->context,
+                                                  virtqueue_ring_bytes(LYING_PCI_QUEUE_SIZE),
+                                                  &pci->rings[i]),
+                         VIO_OK);
+        pci->shadows[i] =
+            platform->ops->alloc(platform->context, virtqueue_shadow_bytes(LYING_PCI_QUEUE_SIZE));
+    }
+    assert_int_equal(vio_device_open(&pci->vio, &pci->transport, platform), VIO_OK);
+    use_device(pci, outcome);
+    if (outcome->brought_up || outcome->config_read || outcome->queue_reset) {
+        assert_non_null(pci->vio.failure.what);
+        outcome->value = pci->vio.failure.value;
+    }
+    stop_device(pci, outcome);
+    for (unsigned i = 0; i < QUEUES; i++) {
+        platform->ops->dma_free(platform->context, &pci->rings[i]);
+        platform->ops->free(platform->context, pci->shadows[i],
+                            virtqueue_shadow_bytes(LYING_PCI_QUEUE_SIZE));
+    }
+    fake_platform_assert_no_leaks(&pci->platform);
+}
+
+static void lying_pci_init(struct lying_pci *pci, const struct pci_script *script,
+                           const struct pci_findings *findings)
+{
+    *pci = (struct lying_pci){.script = script, .findings = *findings};
+    memcpy(pci->config, script->config, sizeof(pci->config));
+    memcpy(pci->lies.list, script->lies, sizeof(pci->lies.list));
+    fake_platform_init(&pci->platform);
+    common_reset(pci);
+}
+
+static vio_status open_function(struct lying_pci *pci, const struct pci_driver *driver,
+                                void *memory)
+{
+    const struct vio_window config = {
+        .ops = &config_ops, .context = pci, .bytes = PCI_CONFIG_BYTES};
+    struct vio_window bars[PCI_BAR_COUNT];
+    const char *text = NULL;
+
+    for (unsigned i = 0; i < PCI_BAR_COUNT; i++)
+        bars[i] = (struct vio_window){.ops = &bar_ops,
+                                      .context = pci,
+                                      .base = BAR_BASE(i),
+                                      .bytes = pci->script->bar_bytes[i]};
+    vio_status status = driver->open(memory, &config, bars, &pci->transport, &text);
+    if (status != VIO_OK) {
+        assert_non_null(text);
+        assert_true(text[0] != '\0');
+        assert_null(pci->transport.ops);
+    }
+    return status;
+}
+
+void pci_script_play(const struct pci_script *script, struct pci_outcome *ret_outcome)
+{
+    static struct lying_pci pci; /* too large for a stack */
+    const struct pci_driver *driver = pci_driver_under_test();
+    struct pci_outcome outcome = {0};
+
+    outcome.found = find(driver, script, &outcome.findings);
+    lying_pci_init(&pci, script, &outcome.findings);
+    void *memory = malloc(driver->transport_bytes);
+    assert_non_null(memory);
+    memset(memory, 0xA5, driver->transport_bytes);
+    outcome.opened = open_function(&pci, driver, memory);
+    /* What cannot be found cannot be opened. Of a function that is gone, all can be "found". */
+    if (outcome.found != VIO_OK)
+        assert_int_not_equal(outcome.opened, VIO_OK);
+    if (outcome.opened == VIO_OK)
+        meet_device(&pci, &outcome);
+    free(memory);
+    outcome.n_untold = lies_untold(&pci.lies);
+    *ret_outcome = outcome;
+}
+
+/* --- Scripts ---------------------------------------------------------------------------------- */
+
+void pci_script_init(struct pci_script *script)
+{
+    *script = (struct pci_script){0};
+    fake_caps_init(script->config);
+    fake_caps_poke32(script->config, FAKE_CAP_COMMON + VIRTIO_PCI_CAP_LENGTH, COMMON_BYTES);
+    script->bar_bytes[1] = 0x1000;
+    script->bar_bytes[FAKE_PCI_BAR] = FAKE_PCI_BAR_BYTES;
+}
+
+size_t pci_script_write(const struct pci_script *script, uint8_t ret_bytes[PCI_SCRIPT_BYTES_MAX])
+{
+    memcpy(ret_bytes, script->bar_bytes, sizeof(script->bar_bytes));
+    memcpy(ret_bytes + sizeof(script->bar_bytes), script->config, sizeof(script->config));
+    return PCI_SCRIPT_HEAD_BYTES + lies_write(script->lies, ret_bytes + PCI_SCRIPT_HEAD_BYTES);
+}
+
+void pci_script_read(const uint8_t *bytes, size_t n_bytes, struct pci_script *ret_script)
+{
+    uint8_t head[PCI_SCRIPT_HEAD_BYTES] = {0};
+    size_t n_head = n_bytes < sizeof(head) ? n_bytes : sizeof(head);
+
+    memcpy(head, bytes, n_head);
+    memcpy(ret_script->bar_bytes, head, sizeof(ret_script->bar_bytes));
+    memcpy(ret_script->config, head + sizeof(ret_script->bar_bytes), sizeof(ret_script->config));
+    /* No BAR is larger than what a 64-bit bus holds of them. */
+    for (unsigned i = 0; i < PCI_BAR_COUNT; i++)
+        ret_script->bar_bytes[i] &= (UINT64_C(1) << BAR_SHIFT) - 1;
+    lies_read(bytes + n_head, n_bytes - n_head, ret_script->lies);
+}
