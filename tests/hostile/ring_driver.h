@@ -53,7 +53,10 @@ struct ring_driver {
     void *(*make)(void);
     void (*destroy)(void *driver);
 
-    /** Begin the queue's life, or its next one, in memory of any content. */
+    /**
+     * Begin the queue's life, or its next one, in memory of any content. Descriptors are then taken
+     * from 0 upwards: some rows name them by their numbers.
+     */
     vio_status (*init)(void *driver, const struct ring_setup *setup);
     void (*addresses)(void *driver, struct virtqueue_addresses *ret_addresses);
     /**
