@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -134,6 +135,17 @@ def test_given_patch_without_a_change_when_applied_then_error(project: Project) 
 
     with pytest.raises(project.run.PatchError, match="no change"):
         project.run.apply_patch(project.patch, project.root)
+
+
+@pytest.mark.parametrize(
+    "patch", sorted(Path(__file__).with_name("bugs").glob("*.patch")), ids=lambda path: path.stem
+)
+def test_each_bug_fits_the_sources(patch: Path, tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[2]
+    for folder in ("core", "transports", "devices"):
+        shutil.copytree(root / folder, tmp_path / folder)
+
+    load_run().apply_patch(patch, tmp_path)
 
 
 # --- Targets ---------------------------------------------------------------------------------
