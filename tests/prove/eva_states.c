@@ -1,8 +1,8 @@
 /*
- * What core/virtqueue.h promises, for Frama-C's Eva: each state that a small queue can come into, one
- * by one, while each load from the rings gives any value. eva_ring.c takes all states together and
- * finds what lies outside of memory; here Eva knows every chain, and so finds one that is given back
- * twice, too early, out of order, longer than it is, or never.
+ * What core/virtqueue.h promises, for Frama-C's Eva: each state that a small queue can come into,
+ * one by one, while each load from the rings gives any value. eva_ring.c takes all states together
+ * and finds what lies outside of memory; here Eva knows every chain, and so finds one that is given
+ * back twice, too early, out of order, longer than it is, or never.
  *
  * Given by the runner: VQ_SIZE, VQ_FEATURES, VQ_ENTRIES. With VQ_CLAIMS it is also claimed that
  * certain things never happen, each of which does: none of these claims may be proven.
@@ -80,7 +80,7 @@ static struct vq_shadow shadow[VQ_SIZE];
 static struct virtqueue vq;
 static struct vio_buffer bufs[BUFS];
 
-/* What the caller knows. A chain's cookie is the request of its head, so that names cost no states. */
+/* What the caller knows. A chain's cookie is the request of its head: so names cost no states. */
 struct request {
     bool given;
     bool published;

@@ -7,6 +7,8 @@ features there is to be no alarm. Each of FAULTS, put into a copy of the source,
 Eva also visits every state of the queues of STATES, by tests/prove/eva_states.c, and is to prove each
 check in it; each of BROKEN_PROMISES has to leave one unproven, and so has each claim that something
 never happens.
+WP (Frama-C) proves the contracts of tests/prove/wp_index.c on the functions that do the arithmetic
+with indices; each of WRONG_CODE leaves the one unproven that it breaks.
 z3 looks for counterexamples to the sentences of tests/prove/index.smt2, whose functions are compared
 with the source; each of WRONG, put into a copy of that file, has to have one.
 
@@ -15,6 +17,7 @@ Prints a line for each; the last is "N passed, N failed".
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -89,6 +92,25 @@ BROKEN_PROMISES = (
     Fault("a drain misses chains of one", "        if (head->n_descriptors == 0)\n            continue;\n", "        if (head->n_descriptors < 2)\n            continue;\n", features=0),
     Fault("what was announced is forgotten", "return n_there < vq->n_ready ? vq->n_ready : n_there;", "return n_there;", features=0),
 )
+
+WP = ["frama-c", "-c11", "-machdep", "gcc_x86_64", "-wp", "-wp-prover", "z3", "-wp-par", "2"]
+WP_ASSUMED = "barrier_device_"  # instructions, of which WP knows nothing
+WP_LIMIT_S = 60  # for a goal; none takes more than 2
+WP_LIMIT_WRONG_S = 3  # what cannot be proven is given up
+
+COMPARISON = "(uint16_t)((uint16_t)end - index - 1) < end - first;"
+
+# What is wrong, and the goal that it has to leave unproven.
+WRONG_CODE = {
+    "vq_is_among it_is_among": Fault("one chain too many", COMPARISON, COMPARISON.replace(" < ", " <= ")),
+    "vq_is_among none_is_missed": Fault("a comparison without a wrap", COMPARISON, "end - index - 1 < end - first;"),
+    "vq_distance ahead": Fault("a distance without a wrap", "(uint16_t)(idx - (uint16_t)n_taken);", "(uint16_t)(idx > n_taken ? idx - n_taken : 0);"),
+    "vq_look_at_used_idx window": Fault("a window of one more", "if (n_ready > vq->n_published - vq->n_used) {", "if (n_ready > vq->n_published - vq->n_used + 1) {"),
+    "virtqueue_enable_callbacks_after at_the_nth": Fault("an event one later", "vq->n_used + n_chains - 1u", "vq->n_used + n_chains"),
+    "virtqueue_disable_callbacks at_the_last": Fault("an event behind what was popped", "vq->n_used + vq->n_ready - 1)", "vq->n_used - 1)"),
+    "vq_stay_quiet not_far_behind": Fault("an event left behind", "vq->used_event) > VQ_QUIET_CHAINS", "vq->used_event) > VQ_QUIET_CHAINS + 1"),
+    "vq_n_there no_less_than_announced": Fault("what was announced is forgotten", "return n_there < vq->n_ready ? vq->n_ready : n_there;", "return n_there;"),
+}
 
 # The functions of index.smt2, as they stand in the source.
 TRANSCRIBED = (
@@ -199,6 +221,37 @@ def judge_broken_promise(fault: Fault) -> tuple[bool, str]:
     return bool(alarm), f"Eva: {fault.name}: {alarm or 'nothing was noticed'}"
 
 
+def prove_contracts(functions: list[str], limit_s: int, tree: Path = ROOT) -> tuple[int, list[str]]:
+    """How many goals WP has for these functions, -1 if it did not come to an end; the unproven ones."""
+    options = ["-wp-timeout", str(limit_s), "-wp-fct", ",".join(functions), "-cpp-extra-args=-I."]
+    text = run([*WP, *options, "tests/prove/wp_index.c"], tree)
+    count = re.search(r"Proved goals:\s+(\d+) / (\d+)", text)
+    unproven = re.findall(r"Goal typed_(\w+) : (?!Valid)", text)
+    if count is None or int(count[2]) - int(count[1]) != len(unproven):
+        return -1, text.splitlines()[-8:]
+    return int(count[2]), unproven
+
+
+def judge_contracts() -> Iterator[tuple[bool, str]]:
+    """Each contract of wp_index.c on the source; then each piece of wrong code."""
+    os.environ["WHY3CONFIG"] = str(WORK / "why3.conf")
+    run(["why3", "config", "detect"])
+    declared = re.findall(r"^\w.*?(\w+)\(.*\);$", (HERE / "wp_index.c").read_text("utf-8"), re.M)
+    functions = [name for name in declared if not name.startswith(WP_ASSUMED)]
+    n_goals, unproven = prove_contracts(functions, WP_LIMIT_S)
+    what = f"WP: {n_goals} goals for {len(functions)} functions, {len(unproven)} not proven"
+    yield n_goals > len(functions) and not unproven, what + "".join(f"\n    {goal}" for goal in unproven)
+    for goal, fault in WRONG_CODE.items():
+        tree = faulty_tree(fault)
+        if not tree:
+            yield False, f"WP: {fault.name}: its text is not in core/virtqueue.c exactly once"
+            continue
+        function, name = goal.split()
+        _, unproven = prove_contracts([function], WP_LIMIT_WRONG_S, tree)
+        broken = f"{function}_ensures_{name}"
+        yield broken in unproven, f"WP: {fault.name}: {goal} is not to be proven, and {'is not' if broken in unproven else 'is'}"
+
+
 def sentences(text: str) -> list[tuple[str, str]]:
     """Each sentence with z3's answer to its negation."""
     WORK.mkdir(parents=True, exist_ok=True)
@@ -249,6 +302,8 @@ def main() -> int:
         print(f"{'ok    ' if verdict[0] else 'FAILED'} {verdict[1]}", flush=True)
 
     for verdict in judge_arithmetic():
+        say(verdict)
+    for verdict in judge_contracts():
         say(verdict)
     say(nondeterminism())
     with ThreadPoolExecutor(WORKERS) as pool:
