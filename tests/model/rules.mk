@@ -1,4 +1,6 @@
 # The ring's protocol in spin: all interleavings, over memory that only barriers order.
+MODEL_RUN = $(if $(STORY),--story $(STORY),$(RESULTS) $(if $(K),--only "$(K)"))
+
 .PHONY: model
-model: | packages-test ## publish, notify, suppress, sleep: every interleaving, and each barrier is needed
-	$(Q)$(PYTHON) tests/model/run.py
+model: | packages-test ## the ring's protocol in spin; K=... selects, STORY=... tells what breaks
+	$(Q)$(PYTHON) tests/model/run.py $(MODEL_RUN)
