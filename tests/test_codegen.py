@@ -75,10 +75,11 @@ INSTRUCTION = re.compile(
 def functions(architecture: str, source: str) -> dict[str, list[str]]:
     """Of each function its barriers, and its accesses to what its argument leads to, in order."""
     includes = [f"-I{folder}" for folder in (OVERLAY, ROOT) if folder]
+    # A folder without core/: where a source stands is looked into before all others.
     words = [*COMPILERS[architecture], "-std=c11", "-O2", "-ffreestanding", *includes]
     made = subprocess.run(
         [*words, "-S", "-x", "c", "-", "-o", "-"],
-        input=source, capture_output=True, text=True, timeout=60,
+        input=source, capture_output=True, text=True, timeout=60, cwd=ROOT / "tests",
     )
     assert made.returncode == 0, made.stderr
     found: dict[str, list[str]] = {}

@@ -6,4 +6,4 @@ mutate: $(MUTATE_PROGRAMS) ## small faults in core/, one at a time: the tests mu
 	$(Q)$(PYTHON) tests/mutate/run.py $(if $(K),--only "$(K)") \
 	    --kit $(H) "$(CC) $(CFLAGS_HOST) $(CFLAGS_UEFI)" "$(CC) $(CFLAGS_HOST) % -lcmocka" \
 	    --kit $(FUZZ) "clang $(CFLAGS_FUZZ) $(FUZZ_UBSAN)" \
-	        "clang -fsanitize=fuzzer,address,undefined %" $^
+	        "clang -fsanitize=fuzzer,address,undefined %" $(if $(TABLES),--tables $(TABLES)) tests/test_codegen.py $^
