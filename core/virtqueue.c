@@ -232,13 +232,24 @@ void virtqueue_publish(struct virtqueue *vq)
     vq->n_published = vq->n_added;
 }
 
+/* Whether one of the chains from @p first on, @p end not among them, has this index in the ring. */
+static bool vq_is_among(uint16_t index, uint64_t first, uint64_t end)
+{
+    return (uint16_t)((uint16_t)end - index - 1) < end - first;
+}
+
+/* How many elements an idx of the device is ahead of what was taken; less than 65536 by nature. */
+static uint16_t vq_distance(uint16_t idx, uint64_t n_taken)
+{
+    return (uint16_t)(idx - (uint16_t)n_taken);
+}
+
 /* 2.7.10.1: among the chains published since the last decision is the one that the device named. */
 static bool vq_device_wants_notification(const struct virtqueue *vq)
 {
     if (!vq->event_idx)
         return !(ring_load16(&vq->used->flags) & VIRTQ_USED_F_NO_NOTIFY);
-    uint16_t avail_event = ring_load16(vq_avail_event(vq));
-    return (uint16_t)(vq->n_published - avail_event - 1) < vq->n_published - vq->n_notified;
+    return vq_is_among(ring_load16(vq_avail_event(vq)), vq->n_notified, vq->n_published);
 }
 
 bool virtqueue_notify(struct virtqueue *vq)
@@ -301,7 +312,7 @@ VQ_ASIDE vio_status vq_look_at_used_idx(struct virtqueue *vq)
     if (vq->fault != VIRTQUEUE_FAULT_NONE)
         return VIO_ERR_QUEUE_BROKEN;
     uint16_t used_idx = ring_load16(&vq->used->idx);
-    uint16_t n_ready = (uint16_t)(used_idx - vq->n_used);
+    uint16_t n_ready = vq_distance(used_idx, vq->n_used);
 
     if (n_ready == 0)
         return VIO_EMPTY;
@@ -383,7 +394,7 @@ vio_status virtqueue_pop_used(struct virtqueue *vq, void **ret_cookie, uint32_t 
 /* Used chains that were not popped; of a lying device any number, but no fewer than it announced. */
 static uint16_t vq_n_there(const struct virtqueue *vq)
 {
-    uint16_t n_there = (uint16_t)(ring_load16(&vq->used->idx) - vq->n_used);
+    uint16_t n_there = vq_distance(ring_load16(&vq->used->idx), vq->n_used);
 
     return n_there < vq->n_ready ? vq->n_ready : n_there;
 }

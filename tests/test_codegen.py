@@ -1,11 +1,14 @@
-"""What compilers make of core/mem.h: the tests on the host see each access and barrier by a hook in
-front of it, but not whether an instruction follows. Both architectures are looked at, AArch64 before
-anything runs on it.
+"""What compilers make of core/mem.h, core/barrier_x86_64.h and core/barrier_aarch64.h.
 
-MUTATE_OVERLAY: a folder whose headers come before the project's."""
+The tests on the host see each access and barrier by a hook in front of it, but not whether an
+instruction follows. Both architectures are looked at, AArch64 before anything runs on it.
+
+MUTATE_OVERLAY: a folder whose headers come before the project's.
+"""
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import subprocess
@@ -72,6 +75,7 @@ INSTRUCTION = re.compile(
 )
 
 
+@functools.cache
 def functions(architecture: str, source: str) -> dict[str, list[str]]:
     """Of each function its barriers, and its accesses to what its argument leads to, in order."""
     includes = [f"-I{folder}" for folder in (OVERLAY, ROOT) if folder]

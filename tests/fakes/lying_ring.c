@@ -6,6 +6,7 @@
 #define BUFFERS_MAX     30u /* of RING_ADD: 15 of each kind */
 #define BUFFERS_ADDR    UINT64_C(0x2000000000)
 #define LONG_LEN        UINT32_MAX
+#define NO_LEN          0xA5A5A5A5u
 #define LAST_LIFE_ADDS  40u
 #define ADDS_BEYOND_RUN 4096u
 
@@ -64,13 +65,15 @@ static void notify(struct lying_ring *ring)
 
 static vio_status pop(struct lying_ring *ring)
 {
-    void *cookie = NULL;
-    uint32_t len = 0;
+    void *cookie = ring;
+    uint32_t len = NO_LEN;
 
     lying_ring_begin_call(ring);
     vio_status status = ring->driver->pop(ring->self, &cookie, &len);
     lying_ring_end_call(ring);
     assert_int_equal(ring->call.n_notified, 0);
+    if (status != VIO_OK && (cookie != ring || len != NO_LEN))
+        fail_msg("a pop that failed gave a chain all the same");
     lying_ring_judge_pop(ring, status, cookie, len);
     return status;
 }

@@ -287,14 +287,15 @@ static uint16_t n_announced_by(const struct lying_ring *ring, uint32_t idx)
 void lying_ring_judge_look(struct lying_ring *ring, bool answer, unsigned n_chains)
 {
     const struct lying_answers *idx = &ring->call.answers[RING_WORD_IDX];
-    bool yes_is_allowed = ring->n_announced - ring->n_used >= n_chains;
+    bool was_announced = ring->n_announced - ring->n_used >= n_chains;
+    bool yes_is_allowed = was_announced;
     bool no_is_allowed = false;
 
     for (unsigned i = 0; i < idx->n; i++) {
         if (n_announced_by(ring, idx->values[i]) >= n_chains)
             yes_is_allowed = true;
         else
-            no_is_allowed = true;
+            no_is_allowed = !was_announced;
     }
     if (answer ? !yes_is_allowed : !no_is_allowed)
         fail_msg("%s, says the driver, against used idx", answer ? "something" : "nothing");

@@ -53,7 +53,10 @@ struct ring_driver {
     void *(*make)(void);
     void (*destroy)(void *driver);
 
-    /** Begin the queue's life, or its next one, in memory of any content. */
+    /**
+     * Begin the queue's life, or its next one, in memory of any content. Descriptors are then taken
+     * from 0 upwards: some rows name them by their numbers.
+     */
     vio_status (*init)(void *driver, const struct ring_setup *setup);
     void (*addresses)(void *driver, struct virtqueue_addresses *ret_addresses);
     /**
@@ -67,6 +70,7 @@ struct ring_driver {
     void (*publish)(void *driver);
     bool (*notify)(void *driver);
     vio_status (*pop)(void *driver, void **ret_cookie, uint32_t *ret_len);
+    /* What idx announced to pop() stays announced, whatever it says at a later look. */
     bool (*has_used)(void *driver);
     bool (*interrupt)(void *driver);
     /** Ask for an interrupt at the n-th chain from now; whether so many are there already. */

@@ -5,7 +5,7 @@ run.py --kit FOLDER COMPILE LINK... [--only PART]... PROGRAM...
     FOLDER is where make has built PROGRAMs: test programs, fuzzers (which are run on their
     corpora), with an archive of what they share. COMPILE is the command that makes an object, LINK
     the one that makes a program, with % where the objects stand. A PROGRAM that is a .py file is run
-    by pytest, for faults in headers; it finds the changed one in the folder MUTATE_OVERLAY.
+    by pytest, for faults in the files that it names; it finds them in the folder MUTATE_OVERLAY.
 
 First all PROGRAMs have to pass as they are. Then for each row of mutants.tsv its file is copied with
 the text changed, what is made of it is compiled again and linked with all the rest as make left it,
@@ -155,9 +155,9 @@ class Kit:
         self._compile = [w for w in shlex.split(compile_) if w not in ("-MMD", "-MP")]
         self._link = shlex.split(link)
         self._archive = next((root / folder).glob("*.a"))
-        self._notes = {
-            notes.with_suffix(".o"): source_and_needs(notes) for notes in self.objects.rglob("*.d")
-        }
+        notes = {path.with_suffix(".o"): source_and_needs(path) for path in self.objects.rglob("*.d")}
+        # What was built of a source that is gone is nobody's any more.
+        self._notes = {path: note for path, note in notes.items() if (root / note[0]).exists()}
 
     def named(self, file_name: str) -> list[Path]:
         return sorted(path for path in self._notes if path.name == file_name)
@@ -166,10 +166,13 @@ class Kit:
         return {path for path, (_, needs) in self._notes.items() if file in needs}
 
     def _run(self, words: list[str]) -> str:
-        done = subprocess.run(
-            words, cwd=self._root, capture_output=True, text=True, errors="replace",
-            timeout=COMPILE_LIMIT_S,
-        )
+        try:
+            done = subprocess.run(
+                words, cwd=self._root, capture_output=True, text=True, errors="replace",
+                timeout=COMPILE_LIMIT_S,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise CannotTry(str(error)) from error
         if done.returncode != 0:
             raise CannotTry(done.stderr or done.stdout)
         return done.stdout
@@ -242,7 +245,7 @@ class Program:
     def command(self, mutant: Mutant, overlay: Path) -> list[str] | None:
         """How to run it with the fault; None: there is nothing of that file in it."""
         if not self.kit:
-            return self.as_built() if mutant.file.endswith(".h") else None
+            return self.as_built() if mutant.file in self.path.read_text("utf-8") else None
         changed = self.members & self.kit.made_of(mutant.file)
         return self._command(self._link(self.kit, overlay, changed)) if changed else None
 
@@ -308,8 +311,8 @@ class Bench:
         same = Mutant("control", file, "", "", "nothing is wrong")
         with self._overlay(same.id, {file: (self._root / file).read_text("utf-8")}) as overlay:
             results = [self._control(program, same, overlay) for program in self._programs]
-        # The quick ones first; among these as they were given: unit tests say best what is wrong.
-        self._programs.sort(key=lambda program: int(program.cpu_s / QUICK_S))
+        # What needs no compiler here, then the quick ones, and among these as they were given.
+        self._programs.sort(key=lambda p: int(p.cpu_s / QUICK_S) if p.kit else -1)
         return results
 
     def _control(self, program: Program, same: Mutant, overlay: Path) -> Result:

@@ -64,6 +64,9 @@ from test_errors import GIVEN_BACK, NEXT_OPTION, REFUSED, error_lines
 from test_harness import is_running
 from vhost_user_blk import Session
 
+# A boot with fourteen liars takes 10 s on an idle host; each of them is a process of its own.
+LIMIT_S = 120
+
 # 30 s of the guest's time take about 10 s. More would be too little for Linux to get anywhere.
 FAST_CLOCK = ("-icount", "shift=7,sleep=off")
 REQUEST_LIMIT_US = 30_000_000
@@ -130,7 +133,7 @@ def run_behind(
     """A machine with the lying disks in front of the others; `run` is boot() or another such."""
     with ExitStack() as stack:
         liars = [stack.enter_context(liar(row, image)) for row in rows]
-        result = run(*(each.disk() for each in liars), *others, **options)
+        result = run(*(each.disk() for each in liars), *others, limit_s=LIMIT_S, **options)
         return Outcome(result, [each.report() for each in liars])
 
 
@@ -275,9 +278,9 @@ def test_given_lying_disks_when_boot_services_end_then_each_has_been_reset(
         assert statuses(outcome.result.events, number) == [0, 1, 3, 11, 15, 0]
 
 
-def exit_boot_services(*disks: Disk) -> RunResult:
+def exit_boot_services(*disks: Disk, **options: Any) -> RunResult:
     """Run a little longer than the program says something."""
-    result = run_machine(disks, until="exit-boot-services: called", settle_s=1)
+    result = run_machine(disks, until="exit-boot-services: called", settle_s=1, **options)
     assert "exit-boot-services: refused" not in result.text
     return result
 

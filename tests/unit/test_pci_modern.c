@@ -123,6 +123,15 @@ static void given_broken_list_when_opened_then_device_error(void **state)
     assert_null(transport.ops);
 }
 
+static void
+given_vendor_of_which_one_byte_is_all_ones_when_opened_then_not_taken_for_gone(void **state)
+{
+    (void)state;
+    fake.config[PCI_VENDOR_ID] = 0xFF;
+
+    assert_int_equal(open_fake(), VIO_OK);
+}
+
 static void given_absent_function_when_opened_then_gone(void **state)
 {
     (void)state;
@@ -716,6 +725,7 @@ int main(void)
         TEST(given_config_space_when_opened_then_each_byte_read_once),
         TEST(given_legacy_device_when_opened_then_unsupported),
         TEST(given_broken_list_when_opened_then_device_error),
+        TEST(given_vendor_of_which_one_byte_is_all_ones_when_opened_then_not_taken_for_gone),
         TEST(given_absent_function_when_opened_then_gone),
         TEST(given_no_window_for_config_space_when_opened_then_gone),
         TEST(given_absent_bar_when_opened_then_device_error),

@@ -285,6 +285,7 @@ static void given_bad_chain_when_added_then_invalid_and_nothing_changed(void **s
     const struct vio_buffer mixed_late[] = {readable(0, 1), writable(0x1000, 1),
                                             readable(0x2000, 1)};
     const struct vio_buffer too_long[] = {writable(0, UINT32_MAX), writable(0, 1)};
+    const struct vio_buffer too_long_readable[] = {readable(0, UINT32_MAX), readable(0, 1)};
     const struct vio_buffer too_long_both[] = {readable(0, 0x80000000), writable(0, 0x80000000)};
     const struct vio_buffer many[9] = {readable(0, 1), readable(0, 1), readable(0, 1),
                                        readable(0, 1), readable(0, 1), readable(0, 1),
@@ -294,10 +295,17 @@ static void given_bad_chain_when_added_then_invalid_and_nothing_changed(void **s
         unsigned n_bufs;
         void *cookie;
     } cases[] = {
-        {zero, 2, cookies},       {zero_writable, 2, cookies}, {mixed, 2, cookies},
-        {mixed_late, 3, cookies}, {too_long, 2, cookies},      {too_long_both, 2, cookies},
-        {many, 9, cookies},       {many, 0, cookies},          {many, UINT32_MAX, cookies},
+        {zero, 2, cookies},
+        {zero_writable, 2, cookies},
+        {mixed, 2, cookies},
+        {mixed_late, 3, cookies},
+        {too_long, 2, cookies},
+        {too_long_both, 2, cookies},
+        {many, 9, cookies},
+        {many, 0, cookies},
+        {many, UINT32_MAX, cookies},
         {many, 65537, cookies},
+        {too_long_readable, 2, cookies},
     };
 
     uint16_t head = give_one(&cookies[7]);
@@ -1025,6 +1033,21 @@ static void given_broken_queue_when_drained_and_initialised_then_works_again(voi
     assert_ptr_equal(drain(), &cookies[5]);
 }
 
+static void given_broken_queue_when_drained_then_still_takes_nothing(void **state)
+{
+    (void)state;
+    const struct vio_buffer buf = writable(0x1000, 1);
+
+    give_one(&cookies[0]);
+    fake_ring_set_used_idx(&ring, 77);
+    assert_pop_fails(VIO_ERR_QUEUE_BROKEN);
+    assert_non_null(drain());
+    assert_null(drain());
+
+    assert_int_equal(virtqueue_free_descriptors(&vq), 0);
+    assert_int_equal(virtqueue_add(&vq, &buf, 1, cookies), VIO_ERR_QUEUE_BROKEN);
+}
+
 static void given_empty_or_zeroed_queue_when_drained_then_nothing(void **state)
 {
     (void)state;
@@ -1263,6 +1286,7 @@ int main(void)
         QUEUE_TEST(given_table_rewritten_while_filled_when_returned_then_shadow_counts),
         QUEUE_TEST(given_chains_in_flight_when_drained_then_each_cookie_comes_once),
         QUEUE_TEST(given_broken_queue_when_drained_and_initialised_then_works_again),
+        QUEUE_TEST(given_broken_queue_when_drained_then_still_takes_nothing),
         QUEUE_TEST(given_empty_or_zeroed_queue_when_drained_then_nothing),
         QUEUE_TEST(given_random_steps_when_compared_with_a_model_then_equal),
     };

@@ -140,6 +140,17 @@ static void given_id_out_of_order_when_popped_then_broken(void **state)
     assert_broken(VIRTQUEUE_FAULT_ORDER, heads[1]);
 }
 
+static void given_id_outside_the_queue_when_popped_then_broken(void **state)
+{
+    (void)state;
+    uint16_t heads[1];
+    give_chains(1, heads);
+
+    fake_ring_return(&ring, 8, 0);
+
+    assert_broken(VIRTQUEUE_FAULT_ID_RANGE, 8);
+}
+
 static void given_batch_reaching_behind_used_idx_when_popped_then_broken(void **state)
 {
     (void)state;
@@ -244,6 +255,7 @@ int main(void)
         TEST(given_element_for_each_chain_when_popped_then_the_same),
         TEST(given_half_a_batch_popped_when_more_is_added_then_the_rest_comes_first),
         TEST(given_id_out_of_order_when_popped_then_broken),
+        TEST(given_id_outside_the_queue_when_popped_then_broken),
         TEST(given_batch_reaching_behind_used_idx_when_popped_then_broken),
         TEST(given_second_batch_naming_a_popped_chain_when_popped_then_broken),
         TEST(given_len_of_the_last_chain_when_more_than_writable_then_broken),

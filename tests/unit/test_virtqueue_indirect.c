@@ -156,6 +156,30 @@ static void given_each_size_when_chain_as_long_as_the_queue_then_taken_and_none_
     }
 }
 
+static void given_bad_chain_when_added_to_a_table_then_invalid_and_nothing_taken(void **state)
+{
+    /* Checks: SPLIT-FRAME-1, SPLIT-DESC-1 */
+    (void)state;
+    const struct vio_buffer cases[][2] = {
+        {readable(0x1000, 0), readable(0x2000, 1)},
+        {readable(0x1000, 1), readable(0x2000, 0)},
+        {readable(0x1000, 1), writable(0x2000, 0)},
+        {writable(0x1000, 0), writable(0x2000, 1)},
+        {writable(0x1000, 1), readable(0x2000, 1)},
+        {readable(0x1000, UINT32_MAX), readable(0x2000, 1)},
+        {writable(0x1000, UINT32_MAX), writable(0x2000, 1)},
+        {readable(0x1000, 0x80000000), writable(0x2000, 0x80000000)},
+    };
+
+    for (unsigned i = 0; i < ARRAY_LENGTH(cases); i++) {
+        assert_int_equal(virtqueue_add(&vq, cases[i], 2, cookies), VIO_ERR_INVALID);
+        assert_int_equal(virtqueue_free_descriptors(&vq), 8);
+        assert_int_equal(virtqueue_in_flight(&vq), 0);
+    }
+    virtqueue_publish(&vq);
+    assert_int_equal(fake_ring_n_available(&ring), 0);
+}
+
 static void given_table_longer_than_the_queue_when_chain_too_long_then_invalid(void **state)
 {
     /* Checks: SPLIT-IND-3 */
@@ -313,6 +337,7 @@ int main(void)
         TEST(given_feature_but_no_memory_for_tables_when_chain_added_then_direct),
         TEST(given_chain_longer_than_a_table_when_added_then_direct),
         TEST(given_each_size_when_chain_as_long_as_the_queue_then_taken_and_none_longer),
+        TEST(given_bad_chain_when_added_to_a_table_then_invalid_and_nothing_taken),
         TEST(given_table_longer_than_the_queue_when_chain_too_long_then_invalid),
         TEST(given_full_queue_of_tables_when_returned_then_each_had_memory_of_its_own),
         TEST(given_full_queue_when_table_added_then_queue_full_and_nothing_written),
