@@ -48,9 +48,10 @@ from report import FAILED, PASSED, SANITIZER, Result, counts, exit_status  # noq
 
 WORKERS = 2
 COMPILE_LIMIT_S = 120
-# What counts is the processor's time, which does not depend on who else uses the machine. The other
-# limit is for a program that sleeps.
-CPU_LIMIT_S, CPU_LIMIT_FACTOR = 5, 3
+# What counts is the processor's time, which does not depend on who else uses the machine: a program
+# gets as many times what it takes without a fault, and the grace. The other limit is for one that
+# sleeps.
+CPU_LIMIT_FACTOR = 3
 WALL_LIMIT_S = 120
 QUICK_S = 0.5
 COULD_NOT_RUN = (126, 127, -signal.SIGKILL)
@@ -208,6 +209,7 @@ class Program:
     root: Path
     kit: Kit | None = None
     main: Path | None = None
+    grace_s: int = 5
     members: set[Path] = field(default_factory=set)  # of the archive
     cpu_s: float = 0.0
 
@@ -256,7 +258,7 @@ class Program:
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, errors="replace",
         )
-        limit_s = CPU_LIMIT_S + math.ceil(CPU_LIMIT_FACTOR * self.cpu_s)
+        limit_s = self.grace_s + math.ceil(CPU_LIMIT_FACTOR * self.cpu_s)
         with contextlib.suppress(ProcessLookupError):  # it has ended already
             resource.prlimit(process.pid, resource.RLIMIT_CPU, (limit_s, limit_s + 1))
         try:
@@ -298,6 +300,7 @@ class Bench:
         """A folder with changed files, to be looked into before the tree."""
         overlay = self._work / name
         shutil.rmtree(overlay, ignore_errors=True)
+        overlay.mkdir(parents=True)
         for file, text in files.items():
             (overlay / file).parent.mkdir(parents=True, exist_ok=True)
             (overlay / file).write_text(text, "utf-8")
@@ -309,7 +312,9 @@ class Bench:
     def control(self, file: str) -> list[Result]:
         """All programs, made in the way of the mutants, with a file that was changed to itself."""
         same = Mutant("control", file, "", "", "nothing is wrong")
-        with self._overlay(same.id, {file: (self._root / file).read_text("utf-8")}) as overlay:
+        path = self._root / file
+        files = {file: path.read_text("utf-8")} if path.is_file() else {}
+        with self._overlay(same.id, files) as overlay:
             results = [self._control(program, same, overlay) for program in self._programs]
         # What needs no compiler here, then the quick ones, and among these as they were given.
         self._programs.sort(key=lambda p: int(p.cpu_s / QUICK_S) if p.kit else -1)
@@ -338,7 +343,7 @@ class Bench:
                 if mutant.for_the_compiler:
                     first = re.search(r"error: .*", str(error))
                     return Verdict(mutant, "compiler", how=first[0] if first else str(error))
-                return Verdict(mutant, error=f"it does not compile:\n{error}")
+                return Verdict(mutant, error=f"it cannot be built:\n{error}")
             if not command:
                 continue
             if mutant.for_the_compiler:
@@ -383,7 +388,9 @@ def say(result: Result) -> None:
     print(f"{word} {result.name}{': ' if result.message else ''}{result.message}", flush=True)
 
 
-def find_programs(root: Path, kits: list[Kit], paths: list[Path]) -> list[Program]:
+def find_programs(
+    root: Path, kits: list[Kit], paths: list[Path], grace_s: int
+) -> list[Program]:
     programs = []
     for path in paths:
         if path.suffix == ".py":
@@ -391,7 +398,7 @@ def find_programs(root: Path, kits: list[Kit], paths: list[Path]) -> list[Progra
             continue
         kit = next(kit for kit in kits if kit.objects.parent == (root / path).parent)
         main = next(o for o in kit.named(f"{path.name}.o") if "tests" in o.parts)
-        programs.append(Program(root / path, root, kit, main))
+        programs.append(Program(root / path, root, kit, main, grace_s))
     return programs
 
 
@@ -404,6 +411,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("programs", nargs="+", type=Path, metavar="PROGRAM")
     parser.add_argument("--only", action="append", default=[], metavar="PART")
+    parser.add_argument("--grace", type=int, default=5, metavar="SECONDS")
     parser.add_argument("--root", type=Path, default=HERE.parents[1])
     parser.add_argument("--tables", type=Path, default=HERE, metavar="FOLDER")
     return parser.parse_args()
@@ -416,7 +424,7 @@ def main() -> int:
     reasons = read_reasons(options.tables / "survivors.tsv", mutants)
     chosen = [m for m in mutants if not options.only or any(p in m.id for p in options.only)]
     kits = [Kit(root, *words) for words in options.kit]
-    bench = Bench(root, find_programs(root, kits, options.programs))
+    bench = Bench(root, find_programs(root, kits, options.programs, options.grace))
 
     # The file that most mutants are of.
     results = bench.control(Counter(mutant.file for mutant in mutants).most_common(1)[0][0])
