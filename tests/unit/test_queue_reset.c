@@ -229,6 +229,29 @@ static void given_broken_queue_when_reset_and_made_anew_then_works_again(void **
     assert_true(virtqueue_notify(&vq));
 }
 
+static void given_memory_for_tables_when_queue_set_up_then_chains_go_into_it(void **state)
+{
+    /* Checks: SPLIT-IND-1 */
+    (void)state;
+    const struct vio_buffer bufs[] = {{.addr = 0x1000, .len = 1}, {.addr = 0x2000, .len = 1}};
+    struct vio_dma tables;
+
+    assert_int_equal(platform.platform.ops->dma_alloc(
+                         &platform, virtqueue_indirect_bytes(QUEUE_SIZE, 2), &tables),
+                     VIO_OK);
+    queue_plan.indirect = &tables;
+    queue_plan.indirect_entries = 2;
+    fake.offered |= VIO_FEATURE(VIRTIO_F_INDIRECT_DESC);
+    const struct vio_bring_up_plan plan = {
+        .supported_features = VIO_COMMON_FEATURES, .queues = &queue_plan, .n_queues = 1};
+    assert_int_equal(vio_device_bring_up(&device, &plan), VIO_OK);
+
+    assert_int_equal(virtqueue_add(&vq, bufs, 2, cookies), VIO_OK);
+
+    assert_int_equal(virtqueue_free_descriptors(&vq), QUEUE_SIZE - 1);
+    platform.platform.ops->dma_free(&platform, &tables);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -242,6 +265,7 @@ int main(void)
         TEST(given_feature_not_in_force_when_reset_then_unsupported_and_nothing_done),
         TEST(given_chains_in_flight_when_queue_reset_then_drained_and_made_anew),
         TEST(given_broken_queue_when_reset_and_made_anew_then_works_again),
+        TEST(given_memory_for_tables_when_queue_set_up_then_chains_go_into_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
