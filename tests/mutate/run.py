@@ -217,6 +217,11 @@ class Program:
     def name(self) -> str:
         return self.path.stem
 
+    def order(self) -> tuple[int, int]:
+        """What needs no compiler here, then the quick ones, of these the ones made of least: they are
+        linked soonest, and what they test is what they are made of."""
+        return (int(self.cpu_s / QUICK_S) if self.kit else -1, len(self.members))
+
     def find_members(self, work: Path) -> None:
         """Which of the objects this program is made of; by name, so there may be one too many."""
         if self.kit and self.main:
@@ -316,8 +321,7 @@ class Bench:
         files = {file: path.read_text("utf-8")} if path.is_file() else {}
         with self._overlay(same.id, files) as overlay:
             results = [self._control(program, same, overlay) for program in self._programs]
-        # What needs no compiler here, then the quick ones, and among these as they were given.
-        self._programs.sort(key=lambda p: int(p.cpu_s / QUICK_S) if p.kit else -1)
+        self._programs.sort(key=Program.order)
         return results
 
     def _control(self, program: Program, same: Mutant, overlay: Path) -> Result:
@@ -346,16 +350,20 @@ class Bench:
                 return Verdict(mutant, error=f"it cannot be built:\n{error}")
             if not command:
                 continue
-            if mutant.for_the_compiler:
-                return Verdict(mutant, error="the compiler has nothing against it")
             tried = True
+            if mutant.for_the_compiler:
+                continue
             try:
                 test, how = program.run(command, overlay)
             except CannotTry as error:
                 return Verdict(mutant, error=str(error))
             if test:
                 return Verdict(mutant, program.name, test, how)
-        return Verdict(mutant, error="" if tried else "no program is made of the file")
+        if not tried:
+            return Verdict(mutant, error="no program is made of the file")
+        if mutant.for_the_compiler:
+            return Verdict(mutant, error="the compiler has nothing against it")
+        return Verdict(mutant)
 
     def try_mutant(self, mutant: Mutant) -> Verdict:
         """Exchange the file, and look who notices."""
