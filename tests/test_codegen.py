@@ -22,12 +22,12 @@ OVERLAY = os.environ.get("MUTATE_OVERLAY", "")
 COMPILERS = {
     "x86_64": ["gcc", "-mno-red-zone"],
     "aarch64": ["clang", "--target=aarch64-none-elf"],
-    # clang keeps accesses apart at any asm; gcc, which will build this, only where it is told to. It
-    # need not be a gcc for AArch64, for none looks into the text of an asm.
+    # clang keeps accesses apart at any asm; gcc, which will build this, only where it is told to.
+    # It need not be a gcc for AArch64, for none looks into the text of an asm.
     "aarch64 in gcc": ["gcc", "-U__x86_64__", "-D__aarch64__"],
 }
 
-# Two accesses to the same place. A compiler that may merges them, so both are there only if it may not.
+# Two accesses to one place. A compiler that may merges them: both are there only if it may not.
 ACCESSES = """
 #include "core/mem.h"
 

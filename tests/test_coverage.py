@@ -1,4 +1,4 @@
-"""tests/coverage/run.py notices what it is there to notice, shown on counts that gcovr could give."""
+"""tests/coverage/run.py notices what it is there to notice, on counts that gcovr could give."""
 
 from __future__ import annotations
 

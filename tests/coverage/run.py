@@ -2,9 +2,10 @@
 """Judge what gcovr has counted: run.py COVERAGE_JSON [--root FOLDER] [--exceptions FILE]
 
 Prints lines and branches per file and per folder. core/ needs every line and 95 % of its branches;
-and whatever no test reaches, in any of the folders, has to be explained in exceptions.tsv (file, what
-of the line is not reached, its text, why). What is not explained has failed, as has an explanation of what is reached,
-and a source that no test is linked with. The last line is "N passed, N failed".
+and whatever no test reaches, in any of the folders, has to be explained in exceptions.tsv (file,
+what of the line is not reached, its text, why). What is not explained has failed, as has an
+explanation of what is reached, and a source that no test is linked with. The last line is
+"N passed, N failed".
 """
 
 from __future__ import annotations
@@ -106,10 +107,11 @@ def read_reasons(path: Path) -> Reasons:
     return reasons
 
 
-def print_table(name: str, counts: Counts) -> None:
+def print_table(name: str, total: Counts) -> None:
     print(
-        f"{name:<32} lines {counts.lines_reached:>4}/{counts.lines:<4} {counts.line_share:6.1f} %"
-        f"   branches {counts.branches_reached:>4}/{counts.branches:<4} {counts.branch_share:6.1f} %"
+        f"{name:<32} lines {total.lines_reached:>4}/{total.lines:<4} {total.line_share:6.1f} %"
+        f"   branches {total.branches_reached:>4}/{total.branches:<4}"
+        f" {total.branch_share:6.1f} %"
     )
 
 

@@ -3,15 +3,16 @@
 
 run.py --kit FOLDER COMPILE LINK... [--only PART]... PROGRAM...
     FOLDER is where make has built PROGRAMs: test programs, fuzzers (which are run on their
-    corpora), with an archive of what they share. COMPILE is the command that makes an object, LINK
-    the one that makes a program, with % where the objects stand. A PROGRAM that is a .py file is run
-    by pytest, for faults in the files that it names; it finds them in the folder MUTATE_OVERLAY.
+    corpora), and an archive of what they share. COMPILE is the command that makes an object, LINK
+    the one that makes a program, with % where the objects stand. A PROGRAM that is a .py file is
+    run by pytest, for faults in the files that it names; it finds them in the folder
+    MUTATE_OVERLAY.
 
-First all PROGRAMs have to pass as they are. Then for each row of mutants.tsv its file is copied with
-the text changed, what is made of it is compiled again and linked with all the rest as make left it,
-and the programs that it is part of run, the quickest first, until one fails. Prints a line per
-mutant: which test noticed, or that none did. --only: mutants with this in their ids. The last line
-is "N passed, N failed".
+First all PROGRAMs have to pass as they are. Then for each row of mutants.tsv its file is copied
+with the text changed, what is made of it is compiled again and linked with all the rest as make
+left it, and the programs that it is part of run, the quickest first, until one fails. Prints a line
+per mutant: which test noticed, or that none did. --only: mutants with this in their ids. The last
+line is "N passed, N failed".
 
 mutants.tsv    id, file, text that stands there exactly once, text in its place, what is wrong then;
                a sixth cell says "compiler" where no program may come of it. In the texts \\n is a
@@ -59,7 +60,9 @@ PYTEST_FAILED = 1  # all other statuses of pytest but 0 say that it could not te
 ASSERTION = (PYTEST_FAILED, -signal.SIGABRT, 77)  # 77: libFuzzer has seen the abort
 
 # What the last test that began is called, by cmocka, libFuzzer and pytest.
-BEGUN = re.compile(r"^(?:\[ RUN      \] |Running: (?:.*/)?|FAILED (?:.*::)?)([^\s/]+)", re.MULTILINE)
+BEGUN = re.compile(
+    r"^(?:\[ RUN      \] |Running: (?:.*/)?|FAILED (?:.*::)?)([^\s/]+)", re.MULTILINE
+)
 TRACED = re.compile(r"^\(.*\.a\)(\S+\.o)$", re.MULTILINE)  # "(libhost.a)virtqueue.o"
 
 
@@ -127,7 +130,7 @@ def read_reasons(path: Path, mutants: list[Mutant]) -> dict[str, str]:
     return reasons
 
 
-# ------------------------------------------------------------------------------- what make has built
+# ------------------------------------------------------------------------------ what make has built
 
 
 def source_and_needs(notes: Path) -> tuple[str, frozenset[str]]:
@@ -139,7 +142,7 @@ def source_and_needs(notes: Path) -> tuple[str, frozenset[str]]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Nothing that chooses tests, or that an outer make wants; a failing cmocka test ends it all."""
+    """Nothing chooses tests, nor is of an outer make; a failing cmocka test ends its program."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("CMOCKA", "MAKE", "PYTEST"))}
     kept |= {"CMOCKA_TEST_ABORT": "1", "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1",
              "UBSAN_OPTIONS": "halt_on_error=1"}
@@ -156,7 +159,8 @@ class Kit:
         self._compile = [w for w in shlex.split(compile_) if w not in ("-MMD", "-MP")]
         self._link = shlex.split(link)
         self._archive = next((root / folder).glob("*.a"))
-        notes = {path.with_suffix(".o"): source_and_needs(path) for path in self.objects.rglob("*.d")}
+        found = self.objects.rglob("*.d")
+        notes = {path.with_suffix(".o"): source_and_needs(path) for path in found}
         # What was built of a source that is gone is nobody's any more.
         self._notes = {path: note for path, note in notes.items() if (root / note[0]).exists()}
 
@@ -218,8 +222,8 @@ class Program:
         return self.path.stem
 
     def order(self) -> tuple[int, int]:
-        """What needs no compiler here, then the quick ones, of these the ones made of least: they are
-        linked soonest, and what they test is what they are made of."""
+        """What needs no compiler here, then the quick ones, of these the ones made of least: they
+        are linked soonest, and what they test is what they are made of."""
         return (int(self.cpu_s / QUICK_S) if self.kit else -1, len(self.members))
 
     def find_members(self, work: Path) -> None:
