@@ -191,8 +191,9 @@ class Kit:
             return made
         made.parent.mkdir(parents=True, exist_ok=True)
         first, *rest = self._compile
-        # What a fault leaves unused is nothing that a compiler should notice in place of a test.
-        words = [first, f"-I{overlay}", *rest, "-w", "-c", "-o", str(made)]
+        # What a fault leaves unused is nothing that a compiler should notice in place of a test; and
+        # nobody debugs a mutant.
+        words = [first, f"-I{overlay}", *rest, "-w", "-g0", "-c", "-o", str(made)]
         self._run([*words, str(changed) if changed.exists() else source])
         return made
 
