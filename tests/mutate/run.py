@@ -36,6 +36,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -53,7 +54,7 @@ COMPILE_LIMIT_S = 120
 # gets as many times what it takes without a fault, and the grace. The other limit is for one that
 # sleeps.
 CPU_LIMIT_FACTOR = 3
-WALL_LIMIT_S = 120
+WALL_LIMIT_S, GRACE_WALL_S = 120, 10
 QUICK_S = 0.5
 COULD_NOT_RUN = (126, 127, -signal.SIGKILL)
 PYTEST_FAILED = 1  # all other statuses of pytest but 0 say that it could not test
@@ -275,6 +276,8 @@ class Program:
             output, _ = process.communicate(timeout=WALL_LIMIT_S)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGXCPU)
+            # One that ignores this has to be ended in a way that counts as no finding.
+            threading.Timer(GRACE_WALL_S, process.kill).start()
             output, _ = process.communicate()
         return self._judge(process.returncode, output)
 
