@@ -3,7 +3,7 @@
 COVER        := build/coverage
 CFLAGS_COVER := -std=c11 -g -O0 --coverage -D_GNU_SOURCE -DVIO_MEM_HOOKS -fshort-wchar \
                 -w -I. -MMD -MP
-COVER_TESTS  := $(patsubst %,$(COVER)/%,$(UNIT) $(HOSTILE))
+COVER_TESTS  := $(patsubst %.c,$(COVER)/%,$(notdir $(wildcard tests/unit/test_*.c tests/hostile/test_*.c)))
 
 $(COVER)/obj/efi/%.o: efi/%.c | packages-coverage
 	$(call say,CC)

@@ -1,14 +1,16 @@
 #!/usr/bin/python3
-"""Judge what gcovr has counted: run.py COVERAGE_JSON
+"""Judge what gcovr has counted: run.py COVERAGE_JSON [--root FOLDER] [--exceptions FILE]
 
 Prints lines and branches per file and per folder. core/ needs every line and 95 % of its branches;
-and whatever no test reaches, in any of the folders, has to be explained in exceptions.tsv (file, the
-text of the line, why). What is not explained has failed, as has an explanation of what is reached.
-The last line is "N passed, N failed".
+and whatever no test reaches, in any of the folders, has to be explained in exceptions.tsv (file,
+what of the line is not reached, its text, why). What is not explained has failed, as has an
+explanation of what is reached, and a source that no test is linked with. The last line is
+"N passed, N failed".
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections import defaultdict
@@ -17,10 +19,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
+sys.path.insert(0, str(HERE.parent))
+
+from report import FAILED, PASSED, Result, counts, exit_status  # noqa: E402
+
 FOLDERS = ("core", "transports", "devices")
 LINES_OF_CORE = 100.0
 BRANCHES_OF_CORE = 95.0
+
+# By file, what is missing and the text of the line.
+Reasons = dict[tuple[str, str, str], list[str]]
 
 
 @dataclass
@@ -73,54 +81,79 @@ def count(file: dict) -> Counts:
     )
 
 
-def gaps(file: dict) -> Iterator[Gap]:
+def gaps(root: Path, file: dict) -> Iterator[Gap]:
     """In the order of the lines; functions that are inlined in several places count once."""
-    source = (ROOT / file["file"]).read_text("utf-8").splitlines()
+    source = (root / file["file"]).read_text("utf-8").splitlines()
     for line in code_lines(file):
         number = line["line_number"]
         text = source[number - 1].strip()
         missed = sum(branch["count"] == 0 for branch in line["branches"])
         if line["count"] == 0:
-            yield Gap(file["file"], number, text, "is not reached")
+            yield Gap(file["file"], number, text, "not reached")
         elif missed:
-            yield Gap(file["file"], number, text, f"{missed} of {len(line['branches'])} ways not taken")
+            what = f"{missed} of {len(line['branches'])} ways not taken"
+            yield Gap(file["file"], number, text, what)
 
 
-def read_reasons() -> dict[tuple[str, str], list[str]]:
+def read_reasons(path: Path) -> Reasons:
     """A row explains one line; lines of the same text need as many."""
-    rows = [line.split("\t") for line in (HERE / "exceptions.tsv").read_text("utf-8").splitlines()[1:]]
+    rows = [line.split("\t") for line in path.read_text("utf-8").splitlines()[1:]]
     for row in rows:
-        if len(row) != 3 or len(row[2]) < 8:
-            raise SystemExit(f"exceptions.tsv: not a file, a text and a reason: {row}")
-    reasons: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for file, text, reason in rows:
-        reasons[file, text].append(reason)
+        if len(row) != 4 or not all(map(str.strip, row)):
+            raise SystemExit(f"{path}: not a file, what of it, a text and a reason: {row}")
+    reasons: Reasons = defaultdict(list)
+    for file, what, text, reason in rows:
+        reasons[file, what, text].append(reason)
     return reasons
 
 
-class Report:
-    """Counts verdicts as they are printed."""
-
-    def __init__(self) -> None:
-        self.passed = self.failed = 0
-
-    def say(self, good: bool, text: str) -> None:
-        self.passed += good
-        self.failed += not good
-        print(f"{'ok    ' if good else 'FAILED'} {text}")
-
-
-def print_table(name: str, counts: Counts) -> None:
+def print_table(name: str, total: Counts) -> None:
     print(
-        f"{name:<32} lines {counts.lines_reached:>4}/{counts.lines:<4} {counts.line_share:6.1f} %"
-        f"   branches {counts.branches_reached:>4}/{counts.branches:<4} {counts.branch_share:6.1f} %"
+        f"{name:<32} lines {total.lines_reached:>4}/{total.lines:<4} {total.line_share:6.1f} %"
+        f"   branches {total.branches_reached:>4}/{total.branches:<4}"
+        f" {total.branch_share:6.1f} %"
     )
 
 
+def judge_shares(core: Counts) -> Iterator[Result]:
+    for what, share, wanted in (
+        ("lines", core.line_share, LINES_OF_CORE),
+        ("branches", core.branch_share, BRANCHES_OF_CORE),
+    ):
+        text = f"core/: {share:.1f} % of its {what}, at least {wanted:.0f} %"
+        yield Result("coverage", text, PASSED if share >= wanted else FAILED)
+
+
+def judge_sources(root: Path, files: list[dict]) -> Iterator[Result]:
+    """What no program is linked with is not in gcovr's account at all."""
+    counted = {file["file"] for file in files}
+    for folder in FOLDERS:
+        for path in sorted((root / folder).glob("*.c")):
+            name = f"{folder}/{path.name}"
+            if name not in counted:
+                yield Result("coverage", f"{name}: in no test program", FAILED)
+
+
+def judge_gaps(found: list[Gap], reasons: Reasons) -> Iterator[Result]:
+    for gap in found:
+        left = reasons[gap.file, gap.what, gap.text]
+        reason = left.pop(0) if left else ""
+        name = f"{gap.file}:{gap.number}: {gap.what}: {gap.text}"
+        yield Result("coverage", name, PASSED if reason else FAILED, reason or "without a reason")
+    for file, what, text in (key for key, left in reasons.items() for _ in left):
+        yield Result("coverage", f"{file}: {what}: {text}", FAILED, "explained, and not so")
+
+
 def main() -> int:
-    if len(sys.argv) != 2:
-        raise SystemExit(__doc__)
-    files = json.loads(Path(sys.argv[1]).read_text())["files"]
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("json", type=Path, metavar="COVERAGE_JSON")
+    parser.add_argument("--root", type=Path, default=HERE.parents[1], metavar="FOLDER")
+    parser.add_argument("--exceptions", type=Path, default=HERE / "exceptions.tsv", metavar="FILE")
+    options = parser.parse_args()
+
+    files = json.loads(options.json.read_text("utf-8"))["files"]
     files = sorted((f for f in files if code_lines(f)), key=lambda file: file["file"])
     folders: dict[str, Counts] = defaultdict(Counts)
     for file in files:
@@ -129,22 +162,17 @@ def main() -> int:
     for folder in FOLDERS:
         print_table(f"{folder}/", folders[folder])
 
-    report = Report()
-    core = folders["core"]
-    report.say(core.line_share >= LINES_OF_CORE, f"core/: {core.line_share:.1f} % of its lines")
-    report.say(
-        core.branch_share >= BRANCHES_OF_CORE, f"core/: {core.branch_share:.1f} % of its branches"
-    )
-    reasons = read_reasons()
-    for gap in (gap for file in files for gap in gaps(file)):
-        left = reasons[gap.file, gap.text]
-        reason = left.pop(0) if left else ""
-        where = f"{gap.file}:{gap.number}: {gap.what}: {gap.text}"
-        report.say(bool(reason), f"{where}: {reason or 'without a reason'}")
-    for name, text in (key for key, left in reasons.items() for _ in left):
-        report.say(False, f"{name}: exceptions.tsv explains what is reached: {text}")
-    print(f"{report.passed} passed, {report.failed} failed")
-    return 1 if report.failed else 0
+    found = [gap for file in files for gap in gaps(options.root, file)]
+    results = [
+        *judge_shares(folders["core"]),
+        *judge_sources(options.root, files),
+        *judge_gaps(found, read_reasons(options.exceptions)),
+    ]
+    for result in results:
+        word = "ok    " if result.outcome == PASSED else "FAILED"
+        print(f"{word} {result.name}{': ' if result.message else ''}{result.message}")
+    print(counts(results))
+    return exit_status(results)
 
 
 if __name__ == "__main__":

@@ -70,6 +70,8 @@ static const struct {
     {4, UINT64_MAX - 1, 2, false},
     {4, UINT64_MAX - 3, 4, false},
     {UINT64_MAX, UINT64_MAX, 1, false},
+    {UINT64_MAX, UINT64_MAX - 1, 2, false},
+    {UINT64_MAX, UINT64_MAX - 3, 4, false},
     /* not aligned to the width */
     {8, 1, 2, false},
     {8, 3, 2, false},
