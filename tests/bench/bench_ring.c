@@ -129,13 +129,6 @@ PHASE void phase_look(struct bench *bench)
 
 /* --- One case -------------------------------------------------------------------------------- */
 
-static void notify(void *context, uint16_t index, uint16_t avail_idx)
-{
-    (void)index;
-    (void)avail_idx;
-    example_device_notify(context);
-}
-
 /* As a disk's: a header for the device, then data and a status byte from it. */
 static void describe_chain(struct bench *bench)
 {
@@ -224,7 +217,7 @@ static void run_rounds(struct bench *bench)
 
 static void run_case(const struct bench_case *is, const char *name)
 {
-    static const struct vio_transport_ops ops = {.notify = notify};
+    static const struct vio_transport_ops ops = {.notify = example_device_notify};
     struct bench bench = {.is = *is, .n_cookies = is->batch + is->n_held};
     const struct vio_transport transport = {.ops = &ops, .context = &bench.device};
     struct vio_dma rings = dma_of(virtqueue_ring_bytes(is->size));
@@ -242,8 +235,7 @@ static void run_case(const struct bench_case *is, const char *name)
 
     if (virtqueue_init(&bench.vq, &config) != VIO_OK)
         fail("the queue was not made");
-    struct virtqueue_addresses addresses = virtqueue_addresses(&bench.vq);
-    example_device_attach(&bench.device, is->size, &addresses, is->features);
+    example_device_attach(&bench.device, is->size, virtqueue_addresses(&bench.vq), is->features);
     bench.cookies = memory_of(bench.n_cookies);
     describe_chain(&bench);
     if (is->n_held) {

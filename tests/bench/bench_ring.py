@@ -192,7 +192,7 @@ def cost(case: Case, profile: Profile) -> Cost:
     supply = instructions("phase_supply", "virtqueue_add", chains)
     supply += instructions("phase_supply", "virtqueue_publish", rounds)
     notify = instructions("phase_notify", "virtqueue_notify", rounds)
-    notify -= instructions("virtqueue_notify", "notify", rounds)
+    notify -= instructions("virtqueue_notify", "example_device_notify", rounds)
     pop = instructions("phase_pop", "virtqueue_pop_used", chains)
     look = instructions("phase_look", "virtqueue_pop_used", rounds)
     return Cost(supply / chains, notify / rounds, pop / chains, look / rounds)

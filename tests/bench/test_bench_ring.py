@@ -39,7 +39,7 @@ calls=1 100
 13 50
 fn=virtqueue_notify
 100 30
-cfn=notify
+cfn=example_device_notify
 calls=1 20
 101 15
 fn=phase_pop

@@ -33,19 +33,23 @@ static bool platform_order(const struct example_device *device)
 }
 
 void example_device_attach(struct example_device *device, uint16_t size,
-                           const struct virtqueue_addresses *addresses, uint64_t features)
+                           struct virtqueue_addresses addresses, uint64_t features)
 {
     *device = (struct example_device){
-        .desc = at_address(addresses->descriptor_area),
-        .avail = at_address(addresses->driver_area),
-        .used = at_address(addresses->device_area),
+        .desc = at_address(addresses.descriptor_area),
+        .avail = at_address(addresses.driver_area),
+        .used = at_address(addresses.device_area),
         .features = features,
         .size = size,
     };
 }
 
-void example_device_notify(struct example_device *device)
+void example_device_notify(void *context, uint16_t index, uint16_t avail_idx)
 {
+    struct example_device *device = context;
+
+    (void)index;
+    (void)avail_idx;
     device->notified = true;
     device->n_notifications++;
 }

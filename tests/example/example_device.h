@@ -52,10 +52,13 @@ struct example_device {
  * @param features   in force, of EXAMPLE_DEVICE_FEATURES
  */
 void example_device_attach(struct example_device *device, uint16_t size,
-                           const struct virtqueue_addresses *addresses, uint64_t features);
+                           struct virtqueue_addresses addresses, uint64_t features);
 
-/** The driver's notification (2.9), which a transport carries. */
-void example_device_notify(struct example_device *device);
+/**
+ * The driver's notification (2.9): what a struct vio_transport_ops asks for, the device being its
+ * context. There is one queue, and its idx is in the ring: both numbers are passed over.
+ */
+void example_device_notify(void *context, uint16_t index, uint16_t avail_idx);
 
 /**
  * Serve chains that are available, and then interrupt the driver if it wants that.

@@ -11,14 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/device.h"
 #include "core/virtqueue.h"
 #include "example_device.h"
 
-#define N_REQUESTS 6u
 #define QUEUE_SIZE 16u
-#define CHAIN_BUFS 2u
-#define PAGE_BYTES 4096u
+#define N_REQUESTS 6u
 
 /* What a cookie leads to. Word and reply stay where they are until the cookie is back. */
 static struct request {
@@ -37,56 +34,40 @@ static void check(bool ok, const char *what)
     }
 }
 
-/* Memory that both sides use. Here the device's address is the pointer; elsewhere the bus says. */
-static struct vio_dma shared_memory(size_t bytes)
-{
-    void *memory = aligned_alloc(PAGE_BYTES, (bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES);
-
-    check(memory != NULL, "no memory");
-    return (struct vio_dma){.memory = memory, .addr = (uintptr_t)memory, .bytes = bytes};
-}
-
-/* All that a queue asks of its transport; with a real device it is one register write. */
-static void notify(void *context, uint16_t index, uint16_t avail_idx)
-{
-    (void)index;
-    (void)avail_idx;
-    example_device_notify(context);
-}
-
 int main(int argc, char **argv)
 {
-    uint64_t declined = argc > 1 ? strtoull(argv[1], NULL, 16) : 0;
-    uint64_t features = EXAMPLE_DEVICE_FEATURES & VIO_COMMON_FEATURES & ~declined;
+    uint64_t features = EXAMPLE_DEVICE_FEATURES & ~(argc > 1 ? strtoull(argv[1], NULL, 16) : 0);
 
-    /* A queue: two pieces of memory that the device sees, and one that it must not see. */
+    /* All that a queue asks of its transport; with a real device it is one register write. */
     struct example_device device;
-    const struct vio_transport_ops ops = {.notify = notify};
+    const struct vio_transport_ops ops = {.notify = example_device_notify};
     const struct vio_transport transport = {.ops = &ops, .context = &device};
-    struct vio_dma rings = shared_memory(virtqueue_ring_bytes(QUEUE_SIZE));
-    struct vio_dma tables = shared_memory(virtqueue_indirect_bytes(QUEUE_SIZE, CHAIN_BUFS));
+
+    /* Memory that both sides use. Here the device's address is the pointer; elsewhere ask the bus. */
+    static _Alignas(VIRTQ_DESC_ALIGN) char ring_memory[1024], table_memory[1024];
+    struct vio_dma rings = {ring_memory, (uintptr_t)ring_memory, sizeof(ring_memory), NULL};
+    struct vio_dma tables = {table_memory, (uintptr_t)table_memory, sizeof(table_memory), NULL};
     const struct virtqueue_config config = {
         .transport = &transport,
         .size = QUEUE_SIZE,
         .features = features,
-        .rings = &rings,
-        .shadow = malloc(virtqueue_shadow_bytes(QUEUE_SIZE)),
+        .rings = &rings, /* virtqueue_init() refuses a piece that is too small */
+        .shadow = malloc(virtqueue_shadow_bytes(QUEUE_SIZE)), /* which the device must not see */
         .indirect = &tables,
-        .indirect_entries = CHAIN_BUFS,
+        .indirect_entries = 2,
     };
     struct virtqueue vq;
     check(virtqueue_init(&vq, &config) == VIO_OK, "the queue was not made");
 
     /* The device learns of it; a real one by vio_device_bring_up() (core/device.h). */
-    struct virtqueue_addresses addresses = virtqueue_addresses(&vq);
-    example_device_attach(&device, QUEUE_SIZE, &addresses, features);
+    example_device_attach(&device, QUEUE_SIZE, virtqueue_addresses(&vq), features);
 
     /* A chain for each word: what the device reads, and behind it what the device writes. */
     for (struct request *r = requests; r < requests + N_REQUESTS; r++) {
-        const struct vio_buffer chain[CHAIN_BUFS] = {
+        const struct vio_buffer chain[] = {
             {.addr = (uintptr_t)r->word, .len = (uint32_t)strlen(r->word)},
             {.addr = (uintptr_t)r->reply, .len = sizeof(r->reply), .device_writable = true}};
-        check(virtqueue_add(&vq, chain, CHAIN_BUFS, r) == VIO_OK, "a chain was not taken");
+        check(virtqueue_add(&vq, chain, 2, r) == VIO_OK, "a chain was not taken");
     }
     virtqueue_publish(&vq); /* from here on the chains are the device's */
     virtqueue_notify(&vq);
@@ -109,7 +90,5 @@ int main(int argc, char **argv)
 
     /* A real device is reset first (vio_device_reset()): until then the memory is also its own. */
     free(config.shadow);
-    free(tables.memory);
-    free(rings.memory);
     return EXIT_SUCCESS;
 }
