@@ -125,13 +125,13 @@ include $(wildcard tests/*/rules.mk)
 
 HOST_TESTS := $(UNIT:%=$(H)/%) $(HOSTILE:%=$(H)/%)
 FUZZERS    := $(FUZZ_TARGETS:%=$(FUZZ)/fuzz_%)
-GATES      := gates.txt gates-bench.txt gates-fuzz.txt
+GATES      := gates.txt gates-bench.txt gates-fuzz.txt gates-model.txt
 
 test: all $(HOST_TESTS) $(FUZZERS) $(QEMU_IN) | packages-test ## run every test; the last line says how many
 	$(Q)rm -rf $(RESULTS)
 	-$(Q)$(MAKE) --no-print-directory test-gates
 	-$(Q)$(MAKE) --no-print-directory test-unit
-	-$(Q)$(MAKE) --no-print-directory -k bench-ring fuzz-corpus QUICK=1
+	-$(Q)$(MAKE) --no-print-directory -k bench-ring fuzz-corpus model QUICK=1
 	-$(Q)$(PYTEST) --junitxml=$(RESULTS)/pytest.xml tests
 	$(Q)$(PYTHON) tests/report.py $(RESULTS) $(addprefix --expect ,pytest.xml $(GATES)) \
 	    $(patsubst %,--expect unit-%.xml,$(UNIT) $(HOSTILE))
