@@ -104,12 +104,12 @@ struct vio_window {
     uint64_t bytes; /**< length of the window; 0 = no window */
 };
 
-/** Whether an access of @p width_bytes at @p offset lies in the window and is aligned. */
+/** Whether an access of @p width_bytes at @p offset lies in the window and is, as ops see it, aligned. */
 static inline bool vio_window_covers(const struct vio_window *window, uint64_t offset,
                                      unsigned width_bytes)
 {
     return offset < window->bytes && width_bytes <= window->bytes - offset &&
-           (offset & (width_bytes - 1)) == 0;
+           ((window->base + offset) & (width_bytes - 1)) == 0;
 }
 
 static inline uint32_t vio_window_read(const struct vio_window *window, uint64_t offset,

@@ -12,6 +12,7 @@
 #define COMMON_BYTES 64u
 #define DEVICE_BYTES 64u
 #define SLACK_US     200000u
+#define AVAIL_IDX    0xA55Au /* of all notifications */
 
 /* The BARs lie far apart, so that an address tells the BAR also if it is beyond its end. */
 #define BAR_SHIFT     56u
@@ -29,9 +30,13 @@ struct lying_pci {
     /* Registers of an honest device; those behind QUEUE_REGISTERS by queue, one for all others. */
     uint8_t common[QUEUES + 1][COMMON_BYTES];
     uint8_t device[DEVICE_BYTES];
+    uint16_t told_size[QUEUES + 1];
     uint16_t told_notify_off[QUEUES + 1];
+    uint16_t told_notif_data[QUEUES + 1];
     bool notification_expected;
     uint64_t notification_at;
+    uint32_t notification_value;
+    bool is_cut_off;
     unsigned n_notifications;
 
     struct fake_platform platform;
@@ -89,6 +94,18 @@ static void common_offer_features(struct lying_pci *pci)
     memcpy(&pci->common[0][VIRTIO_PCI_COMMON_DEVICE_FEATURE], &half, sizeof(half));
 }
 
+static void note_told(struct lying_pci *pci, uint64_t offset, uint16_t answer)
+{
+    unsigned queue = selected_queue(pci);
+
+    if (offset == VIRTIO_PCI_COMMON_QUEUE_SIZE)
+        pci->told_size[queue] = answer;
+    else if (offset == VIRTIO_PCI_COMMON_QUEUE_NOTIFY_OFF)
+        pci->told_notify_off[queue] = answer;
+    else if (offset == VIRTIO_PCI_COMMON_QUEUE_NOTIF_CONFIG_DATA)
+        pci->told_notif_data[queue] = answer;
+}
+
 static uint32_t common_read(struct lying_pci *pci, uint64_t offset, unsigned width_bytes)
 {
     uint64_t truth = 0;
@@ -99,9 +116,29 @@ static uint32_t common_read(struct lying_pci *pci, uint64_t offset, unsigned wid
     memcpy(&truth, common_register(pci, offset), width_bytes);
     uint32_t answer =
         (uint32_t)lies_answer(&pci->lies, LIE_COMMON, (unsigned)offset, width_bytes, truth);
-    if (offset == VIRTIO_PCI_COMMON_QUEUE_NOTIFY_OFF)
-        pci->told_notify_off[selected_queue(pci)] = (uint16_t)answer;
+    note_told(pci, offset, (uint16_t)answer);
     return answer;
+}
+
+/* 4.1.4.3.2: what a queue is enabled with: a size that the device can have, and its three areas. */
+static void check_queue(const struct lying_pci *pci, unsigned queue)
+{
+    static const unsigned places[] = {VIRTIO_PCI_COMMON_QUEUE_DESC, VIRTIO_PCI_COMMON_QUEUE_DRIVER,
+                                      VIRTIO_PCI_COMMON_QUEUE_DEVICE};
+    assert_true(queue < QUEUES);
+    const struct virtqueue_addresses at = virtqueue_addresses(&pci->queues[queue]);
+    const dma_addr areas[] = {at.descriptor_area, at.driver_area, at.device_area};
+    uint16_t size = common_get16(pci, queue, VIRTIO_PCI_COMMON_QUEUE_SIZE);
+
+    assert_int_equal(size, virtqueue_free_descriptors(&pci->queues[queue]));
+    for (unsigned i = 0; i < ARRAY_LENGTH(areas); i++)
+        assert_memory_equal(&pci->common[queue][places[i]], &areas[i], sizeof(areas[i]));
+}
+
+static void check_size(const struct lying_pci *pci, unsigned queue, uint32_t size)
+{
+    if (size == 0 || (size & (size - 1)) || size > pci->told_size[queue])
+        fail_msg("a queue size of %u, and the device takes %u", size, pci->told_size[queue]);
 }
 
 static void common_write(struct lying_pci *pci, uint64_t offset, unsigned width_bytes,
@@ -119,6 +156,10 @@ static void common_write(struct lying_pci *pci, uint64_t offset, unsigned width_
         common_set16(pci, selected_queue(pci), VIRTIO_PCI_COMMON_QUEUE_ENABLE, 0);
         return;
     }
+    if (offset == VIRTIO_PCI_COMMON_QUEUE_SIZE)
+        check_size(pci, selected_queue(pci), value);
+    if (offset == VIRTIO_PCI_COMMON_QUEUE_ENABLE)
+        check_queue(pci, selected_queue(pci));
     memcpy(common_register(pci, offset), &value, width_bytes);
 }
 
@@ -149,7 +190,7 @@ static enum pci_places find_place(const struct lying_pci *pci, uint64_t address,
     for (unsigned i = 0; i < PCI_PLACES; i++) {
         const struct pci_place *place = &pci->findings.places[i];
         *ret_offset = offset - place->offset;
-        if (place_holds(place, bar, offset, width_bytes) && *ret_offset % width_bytes == 0)
+        if (place_holds(place, bar, offset, width_bytes) && offset % width_bytes == 0)
             return (enum pci_places)i;
     }
     fail_msg("an access of %u bytes to offset 0x%llx of BAR %u lies in no structure, aligned",
@@ -184,6 +225,7 @@ static void bar_write(void *context, uint64_t address, unsigned width_bytes, uin
     enum pci_places place = find_place(pci, address, width_bytes, &offset);
     if (pci->notification_expected) {
         assert_true(address == pci->notification_at);
+        assert_int_equal(value, pci->notification_value);
         assert_int_equal(width_bytes, vio_device_has(&pci->vio, VIRTIO_F_NOTIFICATION_DATA)
                                           ? VIRTIO_PCI_NOTIFY_DATA_WIDTH
                                           : VIRTIO_PCI_NOTIFY_WIDTH);
@@ -206,8 +248,10 @@ static uint32_t config_read(void *context, uint64_t offset, unsigned width_bytes
 static void config_write(void *context, uint64_t offset, unsigned width_bytes, uint32_t value)
 {
     struct lying_pci *pci = context;
+    uint16_t command;
 
-    if (offset != PCI_COMMAND || width_bytes != 2)
+    memcpy(&command, &pci->config[PCI_COMMAND], sizeof(command));
+    if (!pci->is_cut_off || offset != PCI_COMMAND || width_bytes != 2 || (value & ~command))
         fail_msg("configuration space is written at 0x%llx", (unsigned long long)offset);
     memcpy(&pci->config[offset], &value, width_bytes);
 }
@@ -296,7 +340,18 @@ static vio_status read_config(struct lying_pci *pci)
     return vio_device_read_config(&pci->vio, fields, ARRAY_LENGTH(fields), &values);
 }
 
-/* 4.1.5.2: where the notification of a queue goes, in numbers that cannot wrap. */
+/* 4.1.5.2 */
+static uint32_t notification_value(const struct lying_pci *pci, unsigned queue, uint16_t avail_idx)
+{
+    uint32_t value =
+        vio_device_has(&pci->vio, VIRTIO_F_NOTIF_CONFIG_DATA) ? pci->told_notif_data[queue] : queue;
+
+    if (vio_device_has(&pci->vio, VIRTIO_F_NOTIFICATION_DATA))
+        value |= (uint32_t)avail_idx << 16;
+    return value;
+}
+
+/* The same section: where the notification of a queue goes, in numbers that cannot wrap. */
 static void notify(struct lying_pci *pci, unsigned queue)
 {
     const struct pci_place *place = &pci->findings.places[PCI_PLACE_NOTIFY];
@@ -304,9 +359,10 @@ static void notify(struct lying_pci *pci, unsigned queue)
     pci->notification_at =
         BAR_BASE(place->bar) + place->offset +
         (uint64_t)pci->told_notify_off[queue] * pci->findings.notify_off_multiplier;
+    pci->notification_value = notification_value(pci, queue, AVAIL_IDX);
     pci->notification_expected = true;
     pci->n_notifications = 0;
-    pci->transport.ops->notify(pci->transport.context, (uint16_t)queue, 1);
+    pci->transport.ops->notify(pci->transport.context, (uint16_t)queue, AVAIL_IDX);
     assert_int_equal(pci->n_notifications, 1);
     pci->notification_expected = false;
 }
@@ -349,6 +405,7 @@ static void stop_device(struct lying_pci *pci, struct pci_outcome *outcome)
 {
     if (vio_device_reset(&pci->vio) == VIO_OK)
         return;
+    pci->is_cut_off = true;
     pci->transport.ops->isolate(pci->transport.context);
     assert_false(pci->config[PCI_COMMAND] & PCI_COMMAND_BUS_MASTER);
     outcome->isolated = true;

@@ -7,7 +7,8 @@
  *
  *   - Each structure that the driver finds lies in its BAR, and each register access in one of
  *     these structures, aligned.
- *   - A notification goes where the device asked for it, computed without overflow.
+ *   - A notification goes where the device asked for it, computed without overflow, and says what
+ *     it was asked to say. A queue is enabled with a size that the device takes, and its addresses.
  *   - Configuration space is read only, but for the command register when the function is cut off.
  *   - Each wait ends in bounded time; the function is left reset or without bus mastering; a
  *     failure has words, and writes no result.
