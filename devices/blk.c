@@ -91,11 +91,11 @@ static void blk_free_memory(struct virtio_blk *blk)
 {
     const struct vio_platform *platform = &blk->platform;
 
+    platform->ops->free(platform->context, blk->shadow, virtqueue_shadow_bytes(BLK_QUEUE_SIZE));
     if (blk->quarantined)
         return;
     if (blk->slot_memory.memory)
         platform->ops->dma_free(platform->context, &blk->slot_memory);
-    platform->ops->free(platform->context, blk->shadow, virtqueue_shadow_bytes(BLK_QUEUE_SIZE));
     if (blk->indirect.memory)
         platform->ops->dma_free(platform->context, &blk->indirect);
     if (blk->rings.memory)

@@ -242,6 +242,7 @@ void fake_platform_assert_no_leaks(const struct fake_platform *fake)
 void fake_platform_assert_quarantined(struct fake_platform *fake, unsigned n_dma_blocks)
 {
     assert_int_equal(fake_platform_live(fake, FAKE_CALL_MAP), 0);
+    assert_int_equal(fake_platform_live(fake, FAKE_CALL_ALLOC), 0);
     assert_int_equal(fake_platform_live(fake, FAKE_CALL_DMA_ALLOC), n_dma_blocks);
     while (fake->blocks)
         fake_delete_block(fake, fake->blocks, fake->blocks->kind);
