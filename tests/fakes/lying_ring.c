@@ -104,6 +104,7 @@ static void disable(struct lying_ring *ring)
     lying_ring_begin_call(ring);
     ring->driver->disable_callbacks(ring->self);
     lying_ring_end_call(ring);
+    lying_ring_judge_disable(ring);
 }
 
 /* --- The life of a queue ---------------------------------------------------------------------- */
@@ -146,6 +147,7 @@ static void end_life(struct lying_ring *ring)
     ring->adds_left++;
     if (ring->broken)
         try_everything(ring);
+    ring->outcome->n_unsaid += ring->scribble_waits;
     ring->scribble_waits = false;
     lying_ring_begin_call(ring);
     for (; n_left; n_left--) {
@@ -400,7 +402,7 @@ void lying_ring_play(const struct ring_driver *driver, const uint8_t *program, s
         lying_ring_judge_accounts(&ring);
     }
     end_life(&ring);
-    ret_outcome->n_unsaid = ring.n_sayings;
+    ret_outcome->n_unsaid += ring.n_sayings;
     serve_again(&ring);
     fake_memory_before_access(NULL, NULL);
     driver->destroy(ring.self);

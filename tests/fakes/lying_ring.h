@@ -17,9 +17,11 @@
  *    order, and those left out of the used ring in full;
  *  - the queue breaks exactly at the first lie, with the right name for it and the value that was
  *    said; then everything fails, nothing is touched, nobody is notified;
- *  - a notification or a wake-up that the device's words ask for is never left out;
- *  - the device's area is not written, nothing outside the queue's memory is touched, and a call
- *    needs a bounded number of accesses;
+ *  - a notification that the device's words ask for is never left out; the wish for an interrupt
+ *    stays what it was said to be until it is said otherwise;
+ *  - the device's area is not written, nothing outside the queue's memory is touched, nothing that
+ *    a chain in flight consists of is changed, and idx moves when chains are published only;
+ *  - a call reads each of the device's words once at most, and needs a bounded number of accesses;
  *  - free and used descriptors and chains in flight add up after each call;
  *  - at the end each chain that did not come back is drained once, and the queue serves again.
  */
@@ -123,9 +125,8 @@ struct lying_ring_outcome {
     enum ring_fault fault; /* of the last life */
     uint64_t fault_value;
     unsigned n_popped;
-    unsigned n_drained;
     unsigned n_notified;
-    unsigned n_unsaid; /* RING_SAY that no load asked for */
+    unsigned n_unsaid; /* RING_SAY that no load asked for, RING_SCRIBBLE for which none came */
 };
 
 /** Run a program against a driver. What the judge does not like fails the test. */

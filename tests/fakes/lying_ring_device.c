@@ -130,6 +130,7 @@ void lying_ring_attach(struct lying_ring *ring)
     ring->n_added = ring->n_published = ring->n_notified = ring->n_used = 0;
     ring->n_announced = ring->batch_end = 0;
     ring->n_owned = 0;
+    ring->wish = LYING_WISH_UNKNOWN;
     ring->broken = false;
 }
 
@@ -201,6 +202,32 @@ void lying_ring_capture_store(struct lying_ring *ring)
     ring->last_store = NULL;
 }
 
+/* Among elements of @p size bytes from @p base on: the one that a store goes to. */
+static bool find_element(const void *base, size_t n, size_t size, const void *where, size_t *ret_i)
+{
+    uintptr_t offset = (uintptr_t)where - (uintptr_t)base;
+
+    *ret_i = offset / size;
+    return *ret_i < n;
+}
+
+/* What a chain in flight consists of is the device's: nothing of it may change. */
+static void expect_not_in_flight(const struct lying_ring *ring, const void *where)
+{
+    size_t size = ring->setup.size;
+    size_t n_entries = ring->tables.bytes / sizeof(struct virtq_desc);
+    size_t i;
+
+    if (find_element(ring->desc, size, sizeof(*ring->desc), where, &i) && ring->owners[i])
+        fail_msg("descriptor %zu is written while its chain is in flight", i);
+    if (find_element(ring->tables.memory, n_entries, sizeof(struct virtq_desc), where, &i) &&
+        ring->entry_owners[i])
+        fail_msg("table entry %zu is written while its chain is in flight", i);
+    if (find_element(ring->avail->ring, size, sizeof(le16), where, &i) &&
+        (i + size - ring->n_used % size) % size < ring->n_added - ring->n_used)
+        fail_msg("slot %zu of the available ring is written while it may be needed", i);
+}
+
 static void expect_store(struct lying_ring *ring, const void *where, unsigned bytes)
 {
     const uint8_t *used = (const uint8_t *)ring->used;
@@ -212,6 +239,7 @@ static void expect_store(struct lying_ring *ring, const void *where, unsigned by
         fail_msg("the driver writes the device's area");
     if (!lies_in(&ring->rings, where, bytes) && !lies_in(&ring->tables, where, bytes))
         fail_msg("the driver shares memory that is not the queue's");
+    expect_not_in_flight(ring, where);
     ring->last_store = where;
     ring->last_store_bytes = bytes;
 }

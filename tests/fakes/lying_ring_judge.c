@@ -2,16 +2,79 @@
 
 #include "tests/fakes/lying_ring_private.h"
 
+/* --- What the driver stored ------------------------------------------------------------------- */
+
+static const struct virtq_desc *stored_desc(const struct lying_ring *ring, unsigned at)
+{
+    const uint8_t *stored = ring->rings_stored + ((uint8_t *)ring->desc - ring->rings.memory);
+
+    return (const struct virtq_desc *)(const void *)stored + at;
+}
+
+static uint16_t stored16(const struct lying_ring *ring, const le16 *where)
+{
+    uint16_t value;
+
+    memcpy(&value, ring->rings_stored + ((const uint8_t *)where - ring->rings.memory),
+           sizeof(value));
+    return value;
+}
+
+static void expect_idx(const struct lying_ring *ring)
+{
+    uint16_t idx = stored16(ring, &ring->avail->idx);
+
+    if (idx != (uint16_t)ring->n_published)
+        fail_msg("available idx %u instead of %u", idx, (uint16_t)ring->n_published);
+}
+
+/* 2.7.7: asked for, it stays so; else no chain that the device has makes an honest one interrupt. */
+static void expect_used_event(const struct lying_ring *ring, bool wanted)
+{
+    uint16_t event = stored16(ring, &ring->avail->ring[ring->setup.size]);
+
+    if (wanted && event != ring->wished_event)
+        fail_msg("used_event %u instead of %u", event, ring->wished_event);
+    if (!wanted && (uint16_t)(event - ring->n_announced) < ring->n_published - ring->n_announced)
+        fail_msg("used_event %u is of a chain with the device, and nobody asked", event);
+}
+
+static void expect_wish(const struct lying_ring *ring)
+{
+    bool wanted = ring->wish == LYING_WISH_CALLBACKS;
+
+    if (ring->wish == LYING_WISH_UNKNOWN || ring->broken)
+        return;
+    if (lying_ring_has(ring, VIRTIO_F_EVENT_IDX))
+        expect_used_event(ring, wanted);
+    else
+        assert_int_equal(stored16(ring, &ring->avail->flags),
+                         wanted ? 0 : VIRTQ_AVAIL_F_NO_INTERRUPT);
+}
+
 /* --- Calls ------------------------------------------------------------------------------------ */
 
 void lying_ring_begin_call(struct lying_ring *ring)
 {
+    expect_idx(ring);
+    expect_wish(ring);
     memset(&ring->call, 0, sizeof(ring->call));
+}
+
+/* What is read twice could be checked once and used once, as another value. */
+static void expect_words_read_once(const struct lying_ring *ring)
+{
+    for (unsigned word = 0; word < RING_WORDS; word++) {
+        if (ring->call.answers[word].n > 1)
+            fail_msg("a word of the device's (%u) was read %u times in one call", word,
+                     ring->call.answers[word].n);
+    }
 }
 
 void lying_ring_end_call(struct lying_ring *ring)
 {
     lying_ring_capture_store(ring);
+    expect_words_read_once(ring);
     ring->outcome->n_notified += ring->call.n_notified;
 }
 
@@ -64,22 +127,6 @@ static struct lying_chain *chain_of_cookie(const struct lying_ring *ring, const 
     if (!chain->serial || chain->serial != (uintptr_t)cookie >> 16)
         fail_msg("cookie %p is of no chain in flight", cookie);
     return chain;
-}
-
-static const struct virtq_desc *stored_desc(const struct lying_ring *ring, unsigned at)
-{
-    const uint8_t *stored = ring->rings_stored + ((uint8_t *)ring->desc - ring->rings.memory);
-
-    return (const struct virtq_desc *)(const void *)stored + at;
-}
-
-static uint16_t stored16(const struct lying_ring *ring, const le16 *where)
-{
-    uint16_t value;
-
-    memcpy(&value, ring->rings_stored + ((const uint8_t *)where - ring->rings.memory),
-           sizeof(value));
-    return value;
 }
 
 static void expect_part(const struct virtq_desc *desc, const struct ring_buffer *buf, bool is_last)
@@ -236,9 +283,7 @@ void lying_ring_judge_publish(struct lying_ring *ring)
         return;
     }
     ring->n_published = ring->n_added;
-    if (stored16(ring, &ring->avail->idx) != (uint16_t)ring->n_published)
-        fail_msg("available idx %u instead of %u", stored16(ring, &ring->avail->idx),
-                 (uint16_t)ring->n_published);
+    expect_idx(ring);
 }
 
 /* --- Notifications ---------------------------------------------------------------------------- */
@@ -313,11 +358,15 @@ void lying_ring_judge_enable(struct lying_ring *ring, bool answer, uint16_t n_ch
     n = n_chains < n ? n_chains : n;
     n = n ? n : 1;
     lying_ring_judge_look(ring, answer, (unsigned)n);
-    if (lying_ring_has(ring, VIRTIO_F_EVENT_IDX))
-        assert_int_equal(stored16(ring, &ring->avail->ring[ring->setup.size]),
-                         (uint16_t)(ring->n_used + n - 1));
-    else
-        assert_int_equal(stored16(ring, &ring->avail->flags), 0);
+    ring->wish = LYING_WISH_CALLBACKS;
+    ring->wished_event = (uint16_t)(ring->n_used + n - 1);
+    expect_wish(ring);
+}
+
+void lying_ring_judge_disable(struct lying_ring *ring)
+{
+    ring->wish = LYING_WISH_NO_CALLBACKS;
+    expect_wish(ring);
 }
 
 /* --- Chains that come back -------------------------------------------------------------------- */
@@ -473,5 +522,4 @@ void lying_ring_judge_drained(struct lying_ring *ring, void *cookie)
 
     ring->former_head = chain->head;
     let_go(ring, chain);
-    ring->outcome->n_drained++;
 }

@@ -14,7 +14,6 @@
 
 #define LYING_SAYINGS_MAX 64u
 #define LYING_ANSWERS_MAX 8u
-#define LYING_AGES        (1u << 16)
 
 /** A chain that was added and neither popped nor drained. */
 struct lying_chain {
@@ -59,6 +58,13 @@ struct lying_call {
     struct lying_answers answers[RING_WORDS];
     unsigned n_accesses;
     unsigned n_notified;
+};
+
+/** What the driver was told last about callbacks, in this life. */
+enum lying_wish {
+    LYING_WISH_UNKNOWN,
+    LYING_WISH_NO_CALLBACKS,
+    LYING_WISH_CALLBACKS,
 };
 
 struct lying_ring {
@@ -109,6 +115,8 @@ struct lying_ring {
     struct lying_answers batch_lens;
     unsigned n_owned;
     uint16_t popped_head, former_head;
+    enum lying_wish wish;
+    uint16_t wished_event; /**< of LYING_WISH_CALLBACKS, with EVENT_IDX */
     bool broken;
     struct lying_call call;
 };
@@ -145,6 +153,7 @@ struct lying_chain *lying_ring_chain_of_head(const struct lying_ring *ring, uint
 
 /* --- lying_ring_judge.c --- */
 
+/** Also judges what the calls before left in the driver's area. */
 void lying_ring_begin_call(struct lying_ring *ring);
 void lying_ring_end_call(struct lying_ring *ring);
 void lying_ring_judge_add(struct lying_ring *ring, const struct ring_buffer *bufs, unsigned n_bufs,
@@ -156,6 +165,7 @@ void lying_ring_judge_pop(struct lying_ring *ring, vio_status status, void *cook
 /** Of a question whether @p n_chains are there to be popped. */
 void lying_ring_judge_look(struct lying_ring *ring, bool answer, unsigned n_chains);
 void lying_ring_judge_enable(struct lying_ring *ring, bool answer, uint16_t n_chains);
+void lying_ring_judge_disable(struct lying_ring *ring);
 void lying_ring_judge_drained(struct lying_ring *ring, void *cookie);
 /** Free descriptors and chains in flight add up. */
 void lying_ring_judge_accounts(struct lying_ring *ring);
