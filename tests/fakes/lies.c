@@ -60,8 +60,9 @@ uint64_t lies_answer(struct lies *lies, enum lie_about about, unsigned at, unsig
         unsigned n = lies->seen[i]++;
         if (n < lie->from || (lie->count && n - lie->from >= lie->count))
             continue;
-        answer = lie_tell(lie, n - lie->from + 1, answer) & mask;
-        lies->told[i] += answer != truth;
+        uint64_t before = answer;
+        answer = lie_tell(lie, n - lie->from + 1, before) & mask;
+        lies->told[i] += answer != before;
     }
     return answer;
 }

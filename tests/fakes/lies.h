@@ -72,7 +72,7 @@ struct lie {
 struct lies {
     struct lie list[LIES_MAX];
     unsigned seen[LIES_MAX]; /**< questions of the kind */
-    unsigned told[LIES_MAX]; /**< answers that were not the truth */
+    unsigned told[LIES_MAX]; /**< answers that it changed */
     uint8_t status_written;
     bool acknowledged;
 };
@@ -92,7 +92,7 @@ void lies_status_written(struct lies *lies, uint8_t status);
 uint64_t lies_answer(struct lies *lies, enum lie_about about, unsigned at, unsigned width_bytes,
                      uint64_t truth);
 
-/** Lies that were never told, for nobody asked, or the truth was the same. */
+/** Lies that were never told, for nobody asked, or the answer was the same without them. */
 unsigned lies_untold(const struct lies *lies);
 
 /** Lies as bytes of a file, LIE_BYTES each, little-endian in the order of struct lie. */

@@ -149,6 +149,14 @@ static void explain(const struct disk_driver *driver, const void *driven, vio_st
     outcome->value = value;
 }
 
+static void close_disk(struct lying_disk *disk, const struct disk_driver *driver, void *driven)
+{
+    uint64_t start_us = disk->fake.now_us;
+
+    driver->close(driven);
+    assert_true(disk->fake.now_us - start_us <= DISK_DRIVER_RESET_LIMIT_US + SLACK_US);
+}
+
 static vio_status use_once(struct lying_disk *disk, const struct disk_driver *driver, void *driven,
                            struct use *use)
 {
@@ -175,6 +183,7 @@ static void use_disk(struct lying_disk *disk, const struct disk_driver *driver, 
     check_range(disk, driver, driven);
     if (use.kind != DISK_FLUSH && !choose_blocks(driver, driven, &use))
         return;
+    outcome->was_used = true;
     /* Of exactly this size, so that a byte behind it is noticed. */
     use.buffer = malloc(use.bytes ? use.bytes : 1);
     assert_non_null(use.buffer);
@@ -206,7 +215,7 @@ void disk_script_play(const struct disk_script *script, struct disk_outcome *ret
         outcome.capacity_sectors = driver->capacity_sectors(driven);
         use_disk(&disk, driver, driven, script, &outcome);
         outcome.took_us = disk.fake.now_us - start_us;
-        driver->close(driven);
+        close_disk(&disk, driver, driven);
     } else {
         outcome.took_us = disk.fake.now_us - start_us;
         assert_int_equal(disk.honest.n_requests, 0);
@@ -214,7 +223,8 @@ void disk_script_play(const struct disk_script *script, struct disk_outcome *ret
     }
     lying_disk_end(&disk);
     outcome.isolated = disk.isolated;
-    outcome.n_untold = lies_untold(&disk.lies);
+    outcome.n_untold =
+        lies_untold(&disk.lies) + (script->fail_nth > disk.fake.calls[script->fail_call]);
     free(driven);
     *ret_outcome = outcome;
 }

@@ -53,10 +53,11 @@ struct disk_script {
 
 struct disk_outcome {
     vio_status opened;
+    bool was_used;        /**< false also when its blocks are too large to be worth a test's time */
     vio_status used;      /**< VIO_OK also when it was not tried */
     vio_status used_last; /**< of the repeats */
     bool isolated;
-    unsigned n_untold;         /**< lies that there was no occasion for */
+    unsigned n_untold;         /**< lies and failing calls that there was no occasion for */
     uint64_t capacity_sectors; /**< as the driver understood it */
     char text[96];             /**< of the first failure, "" if there was none */
     uint64_t value;
