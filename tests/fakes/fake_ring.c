@@ -53,13 +53,15 @@ uint16_t fake_ring_n_available(const struct fake_ring *ring)
 static void fake_check_table_order(struct fake_ring *ring, uint16_t head)
 {
     const struct virtq_desc *table = fake_ring_desc(ring);
-    unsigned last = head;
+    unsigned n = 1;
 
     if (head != ring->next_head)
         fail_msg("available head %u, and %u is next in table order", head, ring->next_head);
-    while (le16_to(table[last % ring->size].flags) & VIRTQ_DESC_F_NEXT)
-        last++;
-    ring->next_head = (uint16_t)((last + 1) % ring->size);
+    while (le16_to(table[(head + n - 1) % ring->size].flags) & VIRTQ_DESC_F_NEXT) {
+        if (++n > ring->size)
+            fail_msg("the chain of head %u has no end", head);
+    }
+    ring->next_head = (uint16_t)((head + n) % ring->size);
 }
 
 bool fake_ring_take(struct fake_ring *ring, uint16_t *ret_head)

@@ -40,8 +40,10 @@ static void fake_reset(struct fake_transport *fake)
     if (fake->lie == FAKE_NEEDS_RESET)
         fake->lie = FAKE_HONEST;
     fake->accepted = 0;
-    for (unsigned i = 0; i < FAKE_QUEUES; i++)
-        fake->queues[i].enabled = fake->queues[i].resetting = false;
+    for (unsigned i = 0; i < FAKE_QUEUES; i++) {
+        struct fake_queue *queue = &fake->queues[i];
+        queue->enabled = queue->resetting = queue->was_reset = false;
+    }
     if (fake->on_reset)
         fake->on_reset(fake->context);
     if (fake->lie != FAKE_RESET_SLOW)
@@ -118,8 +120,7 @@ static vio_status fake_enable_queue(void *context, uint16_t index, uint16_t size
         fail_msg("queue %u of at most %u was given size %u", index, queue->size_max, size);
     /* On a live device only a queue that was reset may be enabled (2.6.1.2). */
     if (!(fake->status & VIRTIO_STATUS_FEATURES_OK) ||
-        ((fake->status & VIRTIO_STATUS_DRIVER_OK) &&
-         !(fake->accepted & VIO_FEATURE(VIRTIO_F_RING_RESET))))
+        ((fake->status & VIRTIO_STATUS_DRIVER_OK) && !queue->was_reset))
         fail_msg("a queue was enabled at status 0x%x", fake->status);
     if (queue->enabled || queue->resetting)
         fail_msg("queue %u was enabled while it was in use", index);
@@ -128,6 +129,7 @@ static vio_status fake_enable_queue(void *context, uint16_t index, uint16_t size
     queue->vector = vector;
     queue->addresses = *addresses;
     queue->enabled = true;
+    queue->was_reset = false;
     if (fake->on_enable)
         fake->on_enable(fake->context, index);
     return VIO_OK;
@@ -154,8 +156,7 @@ static bool fake_is_queue_reset(void *context, uint16_t index)
         return false;
     if (fake->lie == FAKE_QUEUE_RESET_SLOW && fake->lie_count && --fake->lie_count)
         return false;
-    if (queue->resetting && fake->on_queue_reset)
-        fake->on_queue_reset(fake->context, index);
+    queue->was_reset = queue->was_reset || queue->resetting;
     queue->enabled = queue->resetting = false;
     return true;
 }

@@ -33,6 +33,7 @@ struct fake_queue {
     uint16_t vector;
     bool enabled;
     bool resetting;
+    bool was_reset; /**< and not enabled since */
     struct virtqueue_addresses addresses;
 };
 
@@ -53,7 +54,6 @@ struct fake_transport {
 
     /* The device behind it; each may be NULL. */
     void (*on_notify)(void *context, uint16_t index);
-    void (*on_queue_reset)(void *context, uint16_t index);
     void (*on_enable)(void *context, uint16_t index);
     void (*on_reset)(void *context);
     void (*on_config_read)(void *context, uint32_t offset);

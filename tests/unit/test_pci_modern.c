@@ -507,7 +507,7 @@ static void given_notification_data_when_notified_then_idx_and_queue_in_one_writ
 
 static void given_notif_config_data_when_notified_then_it_stands_for_the_queue(void **state)
 {
-    /* Checks: PCI-NOTIF-5, PCI-NOTIF-6, RSVD-13 */
+    /* Checks: PCI-NOTIF-5, PCI-NOTIF-6 */
     (void)state;
     static const struct expected_access alone = {FAKE_REG_WRITE, FAKE_PCI_NOTIFY_OFFSET + 4, 2,
                                                  0xBEEF};

@@ -859,11 +859,14 @@ static void given_id_when_returned_twice_then_broken(void **state)
 static void given_old_id_when_its_descriptor_is_reused_but_not_published_then_broken(void **state)
 {
     (void)state;
+    free_queue();
+    make_queue(2);
     give_one(&cookies[1]);
     uint16_t head = give_one(&cookies[0]);
     fake_ring_return(&ring, head, 1);
     assert_pops(&cookies[0], 1);
-    add_one(&cookies[2]); /* takes the same descriptor: last in, first out */
+    add_one(&cookies[2]); /* the only descriptor that is free */
+    assert_int_equal(le16_to(fake_ring_avail(&ring)->ring[0]), head);
 
     fake_ring_return(&ring, head, 1);
 
@@ -926,16 +929,6 @@ static void given_broken_queue_when_interrupted_then_harmless(void **state)
 
     assert_int_equal(vq.counters.interrupts, 2);
     assert_int_equal(vq.counters.interrupts_spurious, 1);
-}
-
-static void given_no_fault_when_asked_then_none_and_a_text(void **state)
-{
-    (void)state;
-    uint64_t value = 1;
-
-    assert_int_equal(virtqueue_fault(&vq), VIRTQUEUE_FAULT_NONE);
-    assert_non_null(virtqueue_fault_text(&vq, &value));
-    assert_true(value == 0);
 }
 
 static void given_device_that_rewrites_our_areas_when_used_then_no_effect(void **state)
@@ -1281,7 +1274,6 @@ int main(void)
         QUEUE_TEST(given_readable_chain_when_returned_with_len_1_then_broken),
         QUEUE_TEST(given_broken_queue_when_device_becomes_honest_then_still_broken),
         QUEUE_TEST(given_broken_queue_when_interrupted_then_harmless),
-        QUEUE_TEST(given_no_fault_when_asked_then_none_and_a_text),
         QUEUE_TEST(given_device_that_rewrites_our_areas_when_used_then_no_effect),
         QUEUE_TEST(given_table_rewritten_while_filled_when_returned_then_shadow_counts),
         QUEUE_TEST(given_chains_in_flight_when_drained_then_each_cookie_comes_once),

@@ -57,6 +57,7 @@ static void given_queue_without_fault_when_asked_then_says_so(void **state)
     assert_string_equal(virtqueue_fault_text(&vq, &value), "no fault");
 
     assert_int_equal(value, 0);
+    assert_int_equal(virtqueue_fault(&vq), VIRTQUEUE_FAULT_NONE);
 }
 
 int main(void)
