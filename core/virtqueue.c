@@ -367,6 +367,8 @@ VQ_ASIDE struct vq_shadow *vq_next_in_order(struct virtqueue *vq, uint32_t *ret_
     if (vq->n_batch == 0 && !vq_begin_batch(vq))
         return NULL;
     struct vq_shadow *head = &vq->shadow[vq->in_order_head];
+    if (head->n_descriptors == 0) /* drained since the batch began */
+        return vq_break(vq, VIRTQUEUE_FAULT_ID_NOT_HEAD, head->index);
     vq->n_batch--;
     *ret_len = vq->n_batch == 0 ? vq->batch_len : head->writable_bytes;
     vq->in_order_head = (uint16_t)((vq->in_order_head + head->n_descriptors) & vq->mask);

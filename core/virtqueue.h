@@ -316,7 +316,8 @@ const char *virtqueue_fault_text(const struct virtqueue *vq, uint64_t *ret_value
 
 /**
  * Take back one chain that the device did not return. Only after the device or the queue has been
- * reset, and until there is none; then virtqueue_init() makes the queue usable again.
+ * reset, and until there is none; then virtqueue_init() makes the queue usable again. What was
+ * drained is never popped.
  *
  * @param vq          initialised, or zeroed
  * @param ret_cookie  what virtqueue_add() was given

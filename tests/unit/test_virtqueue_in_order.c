@@ -70,6 +70,24 @@ static void given_one_element_for_a_batch_when_popped_then_all_chains_come(void 
     }
 }
 
+/* Against the contract, for the device was not reset; but no cookie may come twice for that. */
+static void given_rest_of_a_batch_when_drained_and_popped_then_broken(void **state)
+{
+    (void)state;
+    uint16_t heads[4];
+
+    for (unsigned n_drained = 1; n_drained <= 3; n_drained++) {
+        init_queue();
+        give_chains(4, heads);
+        return_batch(heads, 4, 7);
+        assert_pops(&cookies[0], WRITABLE(2));
+        for (unsigned i = 0; i < n_drained; i++)
+            assert_ptr_equal(drain(), &cookies[1 + i]);
+
+        assert_broken(VIRTQUEUE_FAULT_ID_NOT_HEAD, heads[1]);
+    }
+}
+
 static void given_two_batches_at_once_when_popped_then_each_element_counts_for_its_own(void **state)
 {
     /* Checks: X-SPLIT-6 */
@@ -250,6 +268,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(given_in_order_when_chains_cycle_then_descriptors_go_in_table_order),
         TEST(given_one_element_for_a_batch_when_popped_then_all_chains_come),
+        TEST(given_rest_of_a_batch_when_drained_and_popped_then_broken),
         TEST(given_two_batches_at_once_when_popped_then_each_element_counts_for_its_own),
         TEST(given_batch_when_popped_then_one_element_and_one_idx_are_read),
         TEST(given_element_for_each_chain_when_popped_then_the_same),
