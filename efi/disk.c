@@ -152,9 +152,9 @@ void disk_report_failure(const struct disk *disk, const CHAR16 *path, EFI_STATUS
     const struct virtio_blk_failed_request *failed = &disk->blk.failed;
 
     if (disk_has_failed(disk))
-        message_error(disk->name, path, L"read failed: %r: %a of %ld bytes at sector %ld: %a 0x%lx",
-                      status, failed->verb, (UINT64)failed->bytes, failed->sector, failure->what,
-                      failure->value);
+        message_error(disk->name, path, L"%a failed: %r: %a of %ld bytes at sector %ld: %a 0x%lx",
+                      failed->verb, status, failed->verb, (UINT64)failed->bytes, failed->sector,
+                      failure->what, failure->value);
     else
         message_error(disk->name, path, L"read failed: %r", status);
 }

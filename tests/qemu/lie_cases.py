@@ -45,7 +45,8 @@ class Row:
     """A lying disk, and patterns for all errors that virtboot is to report of it, in order.
 
     The lie begins with the first read of the file `since`, or with the first request. `plan` is
-    LyingDisk's. `line` is something else that virtboot says of the disk.
+    LyingDisk's. `line` is something else that virtboot says of the disk. Of `undriven` ones it has
+    seen enough before DRIVER_OK.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Row:
     since: str | None = None
     plan: Mapping[str, Any] = field(default_factory=dict)
     line: str | None = None
+    undriven: bool = False
 
 
 def failed(what: str) -> str:
@@ -95,8 +97,14 @@ def harmless(lie: str, **plan: Any) -> Row:
     return Row(lie, UNHARMED, lie, plan=plan)
 
 
-def refused(name: str, why: str, *features: Feature, **config: int) -> Row:
-    """A configuration space with which the disk is not driven."""
+def refused(name: str, why: str, **config: int) -> Row:
+    """A configuration space that virtboot only has to read."""
+    errors = (f"cannot be driven: {why}",)
+    return Row(name, errors, plan={"config": config}, undriven=True)
+
+
+def given_up(name: str, why: str, *features: Feature, **config: int) -> Row:
+    """One that is found to be of no use once the queue is there, too."""
     plan = {"config": config, "more_features": features}
     return Row(name, (f"cannot be driven: {why}",), plan=plan)
 
@@ -216,8 +224,8 @@ GROUPS: Mapping[str, Sequence[Row]] = {
             plan={"config": {"blk_size": 2**21}},
             line="its blocks are too large for file systems to be looked for",
         ),
-        refused("size_max_0", f"{NO_ROOM} 0x0", Feature.SIZE_MAX, size_max=0),
-        refused("size_max_1", f"{NO_ROOM} 0x1", Feature.SIZE_MAX, size_max=1),
+        given_up("size_max_0", f"{NO_ROOM} 0x0", Feature.SIZE_MAX, size_max=0),
+        given_up("size_max_1", f"{NO_ROOM} 0x1", Feature.SIZE_MAX, size_max=1),
         accepted("size_max_511", Feature.SIZE_MAX, size_max=511),
         accepted("seg_max_0", seg_max=0),
         accepted("seg_max_all_ones", Feature.SIZE_MAX, seg_max=2**32 - 1, size_max=4096),

@@ -140,8 +140,8 @@ def test_given_modern_only_device_when_booted_then_virtboots_driver_reads_the_ke
     )
 
 
-# QEMU offers INDIRECT_DESC, EVENT_IDX and RING_RESET unless told otherwise, so all other boots use
-# them. A queue of 4 holds one direct chain of a request, or four in tables.
+# QEMU offers INDIRECT_DESC, EVENT_IDX and RING_RESET unless told otherwise, so all other boots accept
+# them, and use the first two. A queue of 4 holds one direct chain of a request, or four in tables.
 RING_OPTIONS = {
     "none": {"indirect_desc": "off", "event_idx": "off", "queue_reset": "off"},
     "tables-in-a-queue-of-4": {"queue-size": 4, "event_idx": "off"},

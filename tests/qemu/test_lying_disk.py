@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +52,7 @@ from lying_back_end import FIRMWARE, LINUX, VIRTBOOT, Report, driver_of
 from lying_disk import LyingDisk
 from machine import Disk, RunResult, device_name, run_machine
 from qemu_trace import (
+    Event,
     Read,
     ReadReport,
     assert_driver_is_virtboots,
@@ -70,6 +71,9 @@ LIMIT_S = 120
 # 30 s of the guest's time take about 10 s. More would be too little for Linux to get anywhere.
 FAST_CLOCK = ("-icount", "shift=7,sleep=off")
 REQUEST_LIMIT_US = 30_000_000
+
+# A disk whose configuration is refused: RESET, ACKNOWLEDGE, DRIVER, FAILED, and again RESET.
+UNDRIVEN = [0, 1, 3, 131, 0]
 
 # QEMU about a back end that has died, none of it about the driver.
 BACK_END_GONE = (
@@ -171,22 +175,30 @@ def assert_told(report: Report) -> Session:
     return session
 
 
-def assert_driven_well(report: Report) -> None:
-    """Nobody wrote, and the device has nothing to say against virtboot's driver."""
+def assert_driven_well(report: Report, plan: Mapping[str, Any]) -> None:
+    """Nobody wrote, the device has nothing to say against virtboot's driver, and that took all that
+    the plan has more on offer."""
     assert sum(session.writes for session in report.sessions) == 0
     for session in report.of(VIRTBOOT):
         assert session.complaints == []
         assert session.is_reset
+        for feature in plan.get("more_features", ()):
+            assert session.features >> feature & 1, f"{feature!r} was not accepted"
 
 
-def assert_broken_off(result: RunResult, number: int, good: DiskImage) -> None:
-    """The device was reset before anything else was done, long before Linux might do it."""
+def before_kernel(result: RunResult, good: DiskImage) -> list[Event]:
+    """What happened before the good disk's kernel was read, so none of it is Linux's."""
     n_good = next(n for n, disk in enumerate(result.disks) if disk.image == good)
     middle = middle_of(good, KERNEL_PATH)
     reads = [event for event in of_disk(result.events, n_good) if isinstance(event, Read)]
     reading = next(read for read in reads if read.sectors.start <= middle.start < read.sectors.end)
-    end = own_driver_oks(result.events, number)[0].end
-    assert end is not None and end < reading.place, "not reset before the kernel was read"
+    return [event for event in result.events if event.place < reading.place]
+
+
+def assert_broken_off(result: RunResult, number: int, good: DiskImage) -> None:
+    """The device was reset before anything else was done."""
+    session = own_driver_oks(before_kernel(result, good), number)[0]
+    assert session.end is not None, "not reset before the kernel was read"
 
 
 def middle_of(image: DiskImage, name: str) -> SectorRange:
@@ -240,7 +252,10 @@ def test_given_disk_that_lies_when_another_has_a_kernel_then_it_is_named_and_the
     assert_errors(text, number, row.errors)
     if row.line is not None:
         assert f"virtboot: {device_name(number)}: {row.line}\n" in text
-    assert_driven_well(report)
+    assert_driven_well(report, row.plan)
+    assert bool(report.of(VIRTBOOT)) == (not row.undriven)
+    if row.undriven:
+        assert statuses(before_kernel(outcome.result, debian_image), number) == UNDRIVEN
     if row.lie is not None:
         session = assert_told(report)
         assert session.config_reads > 0 or row.lie != "config_changes", "QEMU never asked"
@@ -274,7 +289,7 @@ def test_given_lying_disks_when_boot_services_end_then_each_has_been_reset(
     for number, (row, report) in enumerate(zip(rows, outcome.reports, strict=True)):
         assert_errors(outcome.result.text, number, row.errors)
         assert_told(report)
-        assert_driven_well(report)
+        assert_driven_well(report, row.plan)
         assert statuses(outcome.result.events, number) == [0, 1, 3, 11, 15, 0]
 
 
@@ -316,7 +331,7 @@ def test_given_lie_in_the_middle_of_a_file_when_booted_from_that_disk_then_the_n
     drivers = [driver_of(session.features) for session in report.sessions]
     assert drivers == [FIRMWARE, VIRTBOOT, FIRMWARE, VIRTBOOT, LINUX]
     assert [session.lies for session in report.sessions] == [0, 1, 0, 0, 0]
-    assert_driven_well(report)
+    assert_driven_well(report, {})
 
 
 def test_given_virtboot_on_the_lying_disk_when_its_entries_cannot_be_read_then_the_other_disk_boots(
@@ -335,7 +350,7 @@ def test_given_virtboot_on_the_lying_disk_when_its_entries_cannot_be_read_then_t
     drivers = [driver_of(session.features) for session in report.sessions]
     assert drivers == [FIRMWARE, VIRTBOOT, LINUX]
     assert_told(report)
-    assert_driven_well(report)
+    assert_driven_well(report, row.plan)
 
 
 def boot_to_userspace(*disks: Disk, **options: Any) -> RunResult:
@@ -389,7 +404,7 @@ def test_given_honest_back_end_when_booted_from_it_then_all_that_is_read_is_righ
     result.assert_ordered(USERSPACE, "virtboot-init: payload ok\n")
     drivers = [driver_of(session.features) for session in report.sessions]
     assert drivers == [FIRMWARE, VIRTBOOT, LINUX]
-    assert_driven_well(report)
+    assert_driven_well(report, RING_FEATURES)
     (session,) = report.of(VIRTBOOT)
     assert session.requests == ReadReport.find(result.text).n_requests
     with pytest.raises(AssertionError, match="never told"):

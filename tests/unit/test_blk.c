@@ -132,7 +132,7 @@ static void given_topology_when_opened_then_known(void **state)
 static void given_all_features_offered_when_opened_then_implemented_ones_accepted(void **state)
 {
     /* Checks: FEAT-4, FEAT-5, FEAT-8, BLK-INIT-5, BLK-INIT-6, BLK-REQ-3, RSVD-3, BLK-INIT-1, BLK-INIT-4,
-       RSVD-7, RSVD-10, RSVD-13, CFG-4 */
+       RSVD-7, RSVD-10, RSVD-13, CFG-4, INIT-3 */
     (void)state;
     const uint64_t expected =
         VIO_FEATURE(VIRTIO_F_INDIRECT_DESC) | VIO_FEATURE(VIRTIO_F_EVENT_IDX) |

@@ -204,7 +204,7 @@ static void given_odd_queue_maximum_when_brought_up_then_power_of_two_is_used(vo
 
 static void given_device_brought_up_when_nothing_is_sent_then_no_notification(void **state)
 {
-    /* Checks: INIT-7, INIT-3 */
+    /* Checks: INIT-7 */
     (void)state;
     plan.n_queues = 2;
 
