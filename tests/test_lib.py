@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+# They share build/lib, which one of them changes.
+pytestmark = pytest.mark.xdist_group("lib")
+
 ROOT = Path(__file__).resolve().parents[1]
 LIB = ROOT / "build/lib"
 EXAMPLE = ROOT / "tests/example"
