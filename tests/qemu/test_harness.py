@@ -179,9 +179,14 @@ time.sleep(60)
 def test_given_running_machine_when_its_test_process_is_killed_then_qemu_ends_too(
     folder: Path,
 ) -> None:
-    image = build_image(folder / "disk.img", {}, size_mib=70)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests/qemu"), "TMPDIR": str(folder)}
-    command = [sys.executable, "-c", HOLD_A_MACHINE, str(image.path)]
+    assert_ends_with_its_holder(HOLD_A_MACHINE, build_image(folder / "disk.img", {}, size_mib=70))
+
+
+def assert_ends_with_its_holder(holder_text: str, image: DiskImage) -> None:
+    """A program starts a process and prints its number. When it is killed, that process ends."""
+    folder = str(image.path.parent)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests/qemu"), "TMPDIR": folder}
+    command = [sys.executable, "-c", holder_text, str(image.path)]
 
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None

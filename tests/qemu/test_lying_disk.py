@@ -8,11 +8,7 @@ never has them, because they are not in the boot order.
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,7 +21,6 @@ from image import (
     ENTRY_FOLDER,
     INITRD_PATH,
     KERNEL_PATH,
-    ROOT,
     Content,
     DiskImage,
     SectorRange,
@@ -62,7 +57,7 @@ from qemu_trace import (
 )
 from test_boot import FILES, NO_ENTRY, PAYLOAD_PATH, POWERED_OFF, USERSPACE, boot
 from test_errors import GIVEN_BACK, NEXT_OPTION, REFUSED, error_lines
-from test_harness import is_running
+from test_harness import assert_ends_with_its_holder
 from vhost_user_blk import Session
 
 # A boot with fourteen liars takes 10 s on an idle host; each of them is a process of its own.
@@ -424,18 +419,6 @@ time.sleep(60)
 
 
 def test_given_running_back_end_when_its_test_process_is_killed_then_it_ends_too(
-    folder: Path, lying_image: DiskImage
+    lying_image: DiskImage,
 ) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests/qemu"), "TMPDIR": str(folder)}
-    command = [sys.executable, "-c", HOLD_A_BACK_END, str(lying_image.path)]
-
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
-        pid = int(holder.stdout.readline())
-        assert is_running(pid)
-        holder.kill()
-
-    deadline = time.monotonic() + 5
-    while is_running(pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not is_running(pid)
+    assert_ends_with_its_holder(HOLD_A_BACK_END, lying_image)
