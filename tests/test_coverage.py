@@ -40,8 +40,15 @@ def many_branches(n_missed: int) -> dict[str, Counts]:
     return with_counts("core/ring.c", 2, 1, [0] * n_missed + [1] * (20 - n_missed))
 
 
-def judge(folder: Path, counted: dict[str, Counts], exceptions: str) -> tuple[int, list[str]]:
+def run(folder: Path, tests_status: int = 0) -> tuple[int, list[str]]:
     """Exit status and what is printed."""
+    words = [sys.executable, RUN, "--tests-status", tests_status, folder / "coverage.json"]
+    words += ["--root", folder, "--exceptions", folder / "exceptions.tsv"]
+    done = subprocess.run([str(w) for w in words], capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout.splitlines() + done.stderr.splitlines()
+
+
+def write(folder: Path, counted: dict[str, Counts], exceptions: str) -> None:
     for name, text in SOURCES.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
@@ -62,20 +69,16 @@ def judge(folder: Path, counted: dict[str, Counts], exceptions: str) -> tuple[in
     ]
     (folder / "coverage.json").write_text(json.dumps({"files": files}))
     (folder / "exceptions.tsv").write_text(f"head\n{exceptions}")
-    words = [sys.executable, RUN, folder / "coverage.json", "--root", folder]
-    words += ["--exceptions", folder / "exceptions.tsv"]
-    done = subprocess.run([str(w) for w in words], capture_output=True, text=True, timeout=60)
-    return done.returncode, done.stdout.splitlines() + done.stderr.splitlines()
 
 
 PASSES = {
-    "everything is reached": (ALL, "", 2),
+    "everything is reached": (ALL, "", 4),
     "a way not taken has a reason": (
         with_counts("core/ring.c", 2, 1, [0, 1] + [1] * 18),
         HALF_A_BRANCH.replace("1 of 2", "1 of 20"),
-        3,
+        5,
     ),
-    "a line of a device has a reason": (with_counts("devices/disk.c", 1, 0, []), NO_DISK, 3),
+    "a line of a device has a reason": (with_counts("devices/disk.c", 1, 0, []), NO_DISK, 5),
 }
 
 FAILURES = {
@@ -122,7 +125,9 @@ def test_given_what_is_reached_or_explained_when_judged_then_passed(
 ) -> None:
     counted, exceptions, n_passed = PASSES[name]
 
-    status, lines = judge(tmp_path, counted, exceptions)
+    write(tmp_path, counted, exceptions)
+
+    status, lines = run(tmp_path)
 
     assert (status, lines[-1]) == (0, f"{n_passed} passed, 0 failed")
 
@@ -131,13 +136,41 @@ def test_given_what_is_reached_or_explained_when_judged_then_passed(
 def test_given_gap_without_its_reason_when_judged_then_failed(tmp_path: Path, name: str) -> None:
     counted, exceptions, expected = FAILURES[name]
 
-    status, lines = judge(tmp_path, counted, exceptions)
+    write(tmp_path, counted, exceptions)
+
+    status, lines = run(tmp_path)
 
     assert f"FAILED {expected}" in lines
     assert status == 1 and not lines[-1].endswith(" 0 failed")
 
 
+def test_given_tests_that_failed_when_judged_then_that_is_one_more_failure(tmp_path: Path) -> None:
+    write(tmp_path, ALL, "")
+
+    status, lines = run(tmp_path, tests_status=1)
+
+    assert "FAILED the tests pass: they ended with status 1" in lines
+    assert (status, lines[-1]) == (1, "3 passed, 1 failed")
+
+
+@pytest.mark.parametrize("text", [None, "", '{"files": [', '{"files": []}'])
+def test_given_gcovr_that_failed_when_judged_then_the_last_line_counts_it(
+    tmp_path: Path, text: str | None
+) -> None:
+    write(tmp_path, ALL, "")
+    (tmp_path / "coverage.json").unlink()
+    if text is not None:
+        (tmp_path / "coverage.json").write_text(text)
+
+    status, lines = run(tmp_path)
+
+    assert "FAILED gcovr has counted: it left nothing" in lines
+    assert (status, lines[-1]) == (1, "1 passed, 1 failed")
+
+
 def test_given_row_without_a_reason_when_judged_then_refused(tmp_path: Path) -> None:
-    status, lines = judge(tmp_path, ALL, "core/ring.c\tnot reached\tthree();\t\n")
+    write(tmp_path, ALL, "core/ring.c\tnot reached\tthree();\t\n")
+
+    status, lines = run(tmp_path)
 
     assert status == 1 and "not a file, what of it, a text and a reason" in lines[-1]

@@ -1,16 +1,22 @@
-"""tests/mutate/run.py notices what it is there to notice, shown on a project of one function."""
+"""tests/mutate/run.py notices what it is there to notice, shown on a project of two functions and
+on core/mem.h.
+"""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-RUN = Path(__file__).resolve().parent / "mutate/run.py"
+ROOT = Path(__file__).resolve().parents[1]
+RUN = ROOT / "tests/mutate/run.py"
 COMPILE = "gcc -I. -MMD -MP"
 LINK = "gcc % -lcmocka"
+TEST_LIMIT = "build/host/test_limit"
+CODEGEN = "tests/test_codegen.py"
 
 FILES = {
     "core/limit.h": "#define LIMIT 3\n",
@@ -81,6 +87,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, text in FILES.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
+    for path in (*(ROOT / "core").glob("*.h"), ROOT / CODEGEN):
+        shutil.copy(path, root / path.relative_to(ROOT))
 
     def do(command: str) -> None:
         subprocess.run(command, shell=True, cwd=root, check=True, timeout=60)
@@ -95,7 +103,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def mutate(
-    project: Path, folder: Path, mutant: tuple[str, ...], reason: str = ""
+    project: Path,
+    folder: Path,
+    mutant: tuple[str, ...],
+    reason: str = "",
+    program: str = TEST_LIMIT,
 ) -> tuple[int, list[str]]:
     """Exit status, and what is printed behind the control's line. Its mutant is called "it"."""
     for name, rows in (
@@ -104,12 +116,12 @@ def mutate(
     ):
         (folder / f"{name}.tsv").write_text("\n".join(rows) + "\n")
     words = [sys.executable, RUN, "--root", project, "--tables", folder, "--grace", "1"]
-    words += ["--kit", "build/host", COMPILE, LINK, "build/host/test_limit"]
+    words += ["--kit", "build/host", COMPILE, LINK, program]
     done = subprocess.run(
         [str(word) for word in words], capture_output=True, text=True, timeout=60
     )
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("ok     test_limit passes without any fault"), done
+    assert lines[0].startswith(f"ok     {Path(program).stem} passes without any fault"), done
     return done.returncode, lines[1:]
 
 
@@ -162,6 +174,14 @@ FAILURES = {
         (*NOTICED, "compiler"),
         "the compiler has nothing against it",
     ),
+    "the compiler is against something else": (
+        ("core/limit.c", "return n;", "return m;", "no such variable", "compiler"),
+        "it cannot be built:",
+    ),
+    "not the compiler but the linker is against it": (
+        ("core/limit.c", "int halvings(", "int thirds(", "no such function", "compiler"),
+        "it cannot be built:",
+    ),
     "somebody else ends the program": (
         ("core/limit.c", "return n;", "extern int raise(int); return raise(9);", "SIGKILL"),
         "test_limit ended with status -9",
@@ -198,6 +218,40 @@ def test_given_mutant_that_shows_nothing_when_run_then_failed(
     assert (status, lines[-1]) == (1, "1 passed, 1 failed")
 
 
+LOAD16 = "return *(const volatile uint16_t *)&where->raw;"
+OF_CODEGEN = {
+    "noticed": (
+        ("core/mem.h", LOAD16, LOAD16.replace("volatile ", ""), "may be merged"),
+        "ok     it: may be merged: noticed by test_codegen::test_given_two_accesses_to_one_place",
+    ),
+    "it survives": (
+        ("core/mem.h", LOAD16, f"/* no comment */ {LOAD16}", "nothing is wrong"),
+        "FAILED it: nothing is wrong: SURVIVES",
+    ),
+    "it does not compile": (
+        ("core/mem.h", LOAD16, "return no_such_variable;", "nonsense"),
+        "FAILED it: nonsense: test_codegen ended with status 3",
+    ),
+    "it is in a file that is not named": (
+        NOTICED,
+        "FAILED it: the smaller one: no program is made of the file",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OF_CODEGEN)
+def test_given_program_of_pytest_when_run_then_a_fault_that_compiles_is_noticed_and_no_other(
+    project: Path, tmp_path: Path, name: str
+) -> None:
+    mutant, expected = OF_CODEGEN[name]
+
+    status, lines = mutate(project, tmp_path, mutant, program=CODEGEN)
+
+    assert lines[0].startswith(expected)
+    n_failed = int(expected.startswith("FAILED"))
+    assert (status, lines[-1]) == (n_failed, f"{2 - n_failed} passed, {n_failed} failed")
+
+
 def test_given_survivor_with_a_reason_when_run_then_passed_and_the_reason_said(
     project: Path, tmp_path: Path
 ) -> None:
@@ -222,7 +276,7 @@ def test_given_tests_that_fail_anyway_when_run_then_no_mutant_is_tried(
     source = project / "core/limit.c"
     source.write_text(FILES["core/limit.c"].replace("? LIMIT", "? 4"))
     try:
-        with pytest.raises(AssertionError, match="1 failed"):
+        with pytest.raises(AssertionError, match="0 passed, 1 failed"):
             mutate(project, tmp_path, NOTICED)
     finally:
         source.write_text(FILES["core/limit.c"])
@@ -245,7 +299,7 @@ def test_given_malformed_table_when_run_then_refused(
     (tmp_path / "survivors.tsv").write_text(f"head\n{survivors}")
 
     words = [sys.executable, RUN, "--root", project, "--tables", tmp_path]
-    words += ["--kit", "build/host", COMPILE, LINK, "build/host/test_limit"]
+    words += ["--kit", "build/host", COMPILE, LINK, TEST_LIMIT]
     done = subprocess.run([str(w) for w in words], capture_output=True, text=True, timeout=60)
 
     assert done.returncode == 1 and expected in done.stderr

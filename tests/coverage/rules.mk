@@ -27,8 +27,8 @@ $(COVER)/test_%: $(COVER)/obj/tests/unit/test_%.o $(COVER)/libhost.a
 
 .PHONY: coverage
 coverage: $(COVER_TESTS) ## lines and branches of core/, transports/ and devices/ that the host tests reach
-	$(Q)find $(COVER) -name '*.gcda' -delete; rm -rf $(COVER)/results
-	$(Q)bash tests/run_unit.sh $(COVER)/results $^
-	$(Q)gcovr --root . --object-directory $(COVER) --filter 'core/' --filter 'transports/' \
-	    --filter 'devices/' --json $(COVER)/coverage.json $(COVER)
-	$(Q)$(PYTHON) tests/coverage/run.py $(COVER)/coverage.json
+	$(Q)find $(COVER) -name '*.gcda' -delete; rm -rf $(COVER)/results $(COVER)/coverage.json
+	$(Q)bash tests/run_unit.sh $(COVER)/results $^; tests=$$?; \
+	gcovr --root . --object-directory $(COVER) --filter 'core/' --filter 'transports/' \
+	    --filter 'devices/' --json $(COVER)/coverage.json $(COVER) || rm -f $(COVER)/coverage.json; \
+	$(PYTHON) tests/coverage/run.py --tests-status $$tests $(COVER)/coverage.json

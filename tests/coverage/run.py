@@ -1,6 +1,9 @@
 #!/usr/bin/python3
-"""Judge what gcovr has counted: run.py COVERAGE_JSON [--root FOLDER] [--exceptions FILE]
+"""Judge what gcovr has counted.
 
+run.py --tests-status N COVERAGE_JSON [--root FOLDER] [--exceptions FILE]
+
+N is the exit status of the tests: where it is not 0, or gcovr has left nothing, that has failed.
 Prints lines and branches per file and per folder. core/ needs every line and 95 % of its branches;
 and whatever no test reaches, in any of the folders, has to be explained in exceptions.tsv (file,
 what of the line is not reached, its text, why). What is not explained has failed, as has an
@@ -115,6 +118,24 @@ def print_table(name: str, total: Counts) -> None:
     )
 
 
+def judge_tools(tests_status: int, files: list[dict]) -> Iterator[Result]:
+    for what, good, otherwise in (
+        ("the tests pass", tests_status == 0, f"they ended with status {tests_status}"),
+        ("gcovr has counted", bool(files), "it left nothing"),
+    ):
+        yield Result("coverage", what, PASSED if good else FAILED, "" if good else otherwise)
+
+
+def read_files(path: Path) -> list[dict]:
+    """What gcovr says of each file with code; of a gcovr that failed there is nothing."""
+    try:
+        files = json.loads(path.read_text("utf-8"))["files"]
+    except (OSError, ValueError) as error:
+        print(f"{path}: {error}")
+        return []
+    return sorted((f for f in files if code_lines(f)), key=lambda file: file["file"])
+
+
 def judge_shares(core: Counts) -> Iterator[Result]:
     for what, share, wanted in (
         ("lines", core.line_share, LINES_OF_CORE),
@@ -148,13 +169,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--tests-status", type=int, required=True, metavar="N")
     parser.add_argument("json", type=Path, metavar="COVERAGE_JSON")
     parser.add_argument("--root", type=Path, default=HERE.parents[1], metavar="FOLDER")
     parser.add_argument("--exceptions", type=Path, default=HERE / "exceptions.tsv", metavar="FILE")
     options = parser.parse_args()
 
-    files = json.loads(options.json.read_text("utf-8"))["files"]
-    files = sorted((f for f in files if code_lines(f)), key=lambda file: file["file"])
+    files = read_files(options.json)
     folders: dict[str, Counts] = defaultdict(Counts)
     for file in files:
         folders[file["file"].split("/")[0]].add(count(file))
@@ -163,11 +184,13 @@ def main() -> int:
         print_table(f"{folder}/", folders[folder])
 
     found = [gap for file in files for gap in gaps(options.root, file)]
-    results = [
-        *judge_shares(folders["core"]),
-        *judge_sources(options.root, files),
-        *judge_gaps(found, read_reasons(options.exceptions)),
-    ]
+    results = [*judge_tools(options.tests_status, files)]
+    if files:
+        results += [
+            *judge_shares(folders["core"]),
+            *judge_sources(options.root, files),
+            *judge_gaps(found, read_reasons(options.exceptions)),
+        ]
     for result in results:
         word = "ok    " if result.outcome == PASSED else "FAILED"
         print(f"{word} {result.name}{': ' if result.message else ''}{result.message}")

@@ -22,8 +22,6 @@ $(FUZZ)/fuzz_%: $(FUZZ)/obj/tests/fuzz/fuzz_%.o $(FUZZ)/libfuzz.a
 	$(call say,LD)
 	$(Q)clang -fsanitize=fuzzer,address,undefined $^ -o $@
 
-test: $(FUZZ_TARGETS:%=$(FUZZ)/fuzz_%)
-
 .PHONY: fuzz fuzz-corpus fuzz-grow
 fuzz: $(FUZZ_TARGETS:%=$(FUZZ)/fuzz_%) ## each fuzzer for FUZZ_SECONDS (60), then the bugs it must find
 	$(Q)$(PYTHON) tests/fuzz/run.py fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)

@@ -39,6 +39,7 @@ COPIED = ("Makefile", "core", "transports", "devices", "tests", "build/fuzz/obj"
 BUILD_LIMIT_S = 300
 CORPUS_LIMIT_S = 120
 GRACE_S = 60  # beyond the time that libFuzzer is told to take
+KILLED = 124
 
 OPTIONS = (
     "-max_len=1024",  # the longest seed that the hostile tables write
@@ -55,7 +56,7 @@ SANITIZER = re.compile(r"^(?:==\d+==)?ERROR: (\w+Sanitizer: [\w-]+)|(runtime err
 class Run:
     """One run of a fuzzer."""
 
-    status: int  # of the process; None would mean that it had to be killed
+    status: int  # of the process; KILLED: it did not end by itself
     output: str
     seconds: float
     input: Path | None  # that made it fail
@@ -95,7 +96,7 @@ def run_fuzzer(program: Path, limit_s: float, arguments: list[str], inputs_to: P
         )
         status, output = done.returncode, done.stdout
     except subprocess.TimeoutExpired as error:
-        status, output = 124, error.stdout or b""
+        status, output = KILLED, error.stdout or b""
     inputs = sorted(inputs_to.glob(f"{program.name}-*"))
     return Run(status, output.decode("utf-8", "replace"), time.monotonic() - begin,
                inputs[0] if inputs else None)
@@ -139,7 +140,8 @@ def fuzz_target(target: str, seconds: int, verdicts: Verdicts) -> None:
     run = run_fuzzer(BUILD / f"fuzz_{target}", seconds + GRACE_S, arguments, FAILED)
     text = f"{run.seconds:.0f} s, {run.executions} executions"
     # A run that did nothing, or was cut short, shows nothing.
-    good = run.status == 0 and run.input is None and run.executions > 0
+    ended_well = run.status == 0 and run.input is None
+    good = ended_well and run.executions > 0 and run.seconds >= seconds
     if not good:
         text += f": {run.reason}; input: {run.input or 'none'}"
     verdicts.say(target, good, text)
@@ -261,8 +263,9 @@ def find_bug(patch: Path, target: str, options: argparse.Namespace, verdicts: Ve
     arguments = [*OPTIONS, f"-max_total_time={options.bug_seconds}", str(start)]
     run = run_fuzzer(program, options.bug_seconds + GRACE_S, arguments, BUILD / "bug/failed")
     text = f"{run.seconds:.1f} s, {run.executions} executions"
-    if run.status == 0 or run.input is None:
-        verdicts.say(name, False, f"not found: {text}")
+    # By the clock: libFuzzer's own limit stops neither the seeds nor an input that hangs.
+    if run.status == 0 or run.input is None or run.seconds > options.bug_seconds:
+        verdicts.say(name, False, f"not found in time: {text}")
         return
     # What fails without the bug, too, was no finding.
     again = run_fuzzer(BUILD / f"fuzz_{target}", GRACE_S, [str(run.input)], FAILED)

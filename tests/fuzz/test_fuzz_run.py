@@ -153,9 +153,15 @@ def test_each_bug_fits_the_sources(patch: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("body", "counts"),
-    [(RAN, (1, 0)), ("true", (0, 1)), (f"{RAN}; exit 1", (0, 1)), (CRASHES, (0, 1))],
+    [
+        (f"sleep 1; {RAN}", (1, 0)),
+        (RAN, (0, 1)),
+        ("sleep 1", (0, 1)),
+        (f"sleep 1; {RAN}; exit 1", (0, 1)),
+        (f"sleep 1; {CRASHES}", (0, 1)),
+    ],
 )
-def test_target_passes_only_if_it_ran_and_nothing_failed(
+def test_target_passes_only_if_it_ran_all_the_time_and_nothing_failed(
     project: Project, body: str, counts: tuple[int, int]
 ) -> None:
     project.fuzzer(body)
@@ -220,6 +226,15 @@ def test_given_input_that_fails_without_the_bug_when_sought_then_failed(bug: Pro
 @pytest.mark.parametrize("body", [RAN, f"{RAN}; exit 1"])
 def test_given_no_input_when_sought_then_failed(bug: Project, body: str) -> None:
     bug.fuzzer(body, BUGGY)
+    bug.fuzzer(RAN)
+
+    bug.find_bug()
+
+    assert bug.counts == (0, 1)
+
+
+def test_given_input_after_the_time_is_up_when_sought_then_failed(bug: Project) -> None:
+    bug.fuzzer(f"sleep 1.5; {CRASHES}", BUGGY)
     bug.fuzzer(RAN)
 
     bug.find_bug()

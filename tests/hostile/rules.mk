@@ -5,8 +5,6 @@ $(H)/test_hostile_%: $(H)/obj/tests/hostile/test_hostile_%.o $(H)/libhost.a
 	$(call say,LD)
 	$(Q)$(CC) $(CFLAGS_HOST) $^ -lcmocka -o $@
 
-test test-unit: $(HOSTILE:%=$(H)/%)
-
 .PHONY: hostile hostile-seeds
 hostile: $(HOSTILE:%=$(H)/%) ## devices that lie, one test for each way they do
 	-$(Q)rm -rf build/results-hostile; bash tests/run_unit.sh build/results-hostile $^

@@ -40,6 +40,7 @@ DEPTH_LIMIT = 1_500_000
 
 HOLDS = "holds"
 BROKEN = "broken"  # no result at all
+STANDSTILL = "invalid end state"  # as spin says it; all other breaches are assertions
 SCHEMES = {"flags": ("EVENT_IDX=0",), "event": ("EVENT_IDX=1",)}
 BOTH = tuple(SCHEMES)
 EVENT = ("event",)
@@ -69,6 +70,8 @@ FAULTS = {
     "BATCH_CUT": ("chain_lost", BOTH),
     "DEVICE_WITHOUT_LOOK": ("notification_lost", BOTH),
     "DEVICE_REPEATS": ("element_out_of_turn", BOTH),
+    "USED_IDX_GOES_BACK": ("used_idx_too_far", BOTH),
+    "WAITS_FOR_TOO_MANY": (STANDSTILL, EVENT),
 }
 
 
@@ -221,6 +224,9 @@ def judge_whole(said: str, n_errors: int, text: str) -> Verdict:
 
 BARRIER_IN_MODEL = re.compile(r"\b(?:wmb|rmb|mb)\((?:DRIVER|DEVICE), (\w+)\)")
 FAULT_IN_MODEL = re.compile(r"\bFAULT [!=]= (?!NO_FAULT)(\w+)")
+BREACH_IN_MODEL = re.compile(r"\bforbid\((\w+),|\bassert\(!(\w+)\)")
+MACRO_IN_MODEL = re.compile(r"^#define (?:.*\\\n)*.*\n", re.MULTILINE)
+BREACH_IN_TABLE = re.compile(r"^ \*   ([a-z_]+(?: [a-z]+)*)  +\w", re.MULTILINE)
 BARRIER_IN_TABLE = re.compile(r"\b[A-Z]+_(?:WMB|RMB|MB)\s+(\w+)\(\): (virtio_(?:wmb|rmb|mb))\b")
 TEST_IN_TABLE = re.compile(r"\b(test_\w+\.c): (given_\w+)")
 BARRIER_IN_C = re.compile(r"\b(virtio_(?:wmb|rmb|mb))\(")
@@ -238,6 +244,11 @@ def gaps(model: str, core: str, tests: dict[str, str]) -> Iterator[str]:
         yield "not each barrier of the model is taken away in turn"
     if set(FAULT_IN_MODEL.findall(model)) != set(FAULTS):
         yield "not each fault of the model is tried"
+    head, _, rest = model.partition("*/")
+    asserted = {a or b for a, b in BREACH_IN_MODEL.findall(MACRO_IN_MODEL.sub("", rest))}
+    found = {*BARRIERS.values(), *(breach for breach, _ in FAULTS.values())}
+    if not set(BREACH_IN_TABLE.findall(head)) == asserted | {STANDSTILL} == found:
+        yield "not each breach of the model is asserted, and found in some configuration"
     table = table_of(model)
     said = BARRIER_IN_TABLE.findall(table)
     there = [

@@ -257,11 +257,27 @@ def test_given_barrier_elsewhere_when_compared_then_gap(code: str) -> None:
         ("virtqueue_publish(): virtio_wmb", "virtqueue_add(): virtio_wmb"),
         (A_TEST, "given_nothing"),
         (f"test_virtqueue.c: {A_TEST}", ""),
+        ("forbid(used_idx_too_far, n_ready > minus(n_published, n_used))", "skip"),
+        ("forbid(used_idx_too_far,", "forbid(element_stale,"),
+        (" *   used_idx_too_far     the", " *                        the"),
+        (" *   invalid end state    every", " *                        every"),
     ],
 )
 def test_given_other_model_when_compared_then_gap(text: str, other: str) -> None:
     assert text in MODEL
     assert list(run.gaps(MODEL.replace(text, other), CORE, TESTS))
+
+
+@pytest.mark.parametrize("fault", ["USED_IDX_GOES_BACK", "WAITS_FOR_TOO_MANY"])
+def test_given_breach_that_nothing_finds_when_compared_then_gap(
+    monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    _, schemes = run.FAULTS[fault]
+    monkeypatch.setitem(run.FAULTS, fault, ("element_stale", schemes))
+
+    assert list(run.gaps(MODEL, CORE, TESTS)) == [
+        "not each breach of the model is asserted, and found in some configuration"
+    ]
 
 
 def test_given_test_that_does_not_run_when_compared_then_gap() -> None:
@@ -271,4 +287,4 @@ def test_given_test_that_does_not_run_when_compared_then_gap() -> None:
 
 def test_each_configuration_has_a_name_of_its_own() -> None:
     names = [configuration.name for configuration in run.configurations()]
-    assert len(names) == len(set(names)) == 40
+    assert len(names) == len(set(names)) == 43

@@ -112,6 +112,8 @@
 #define BATCH_CUT            10 /* only the first of several used elements is looked at */
 #define DEVICE_WITHOUT_LOOK  11 /* the device sleeps without having looked again */
 #define DEVICE_REPEATS       12 /* the device returns a chain once more */
+#define USED_IDX_GOES_BACK   13 /* used idx is behind what was popped */
+#define WAITS_FOR_TOO_MANY   14 /* for two used chains, though the device has one */
 #ifndef FAULT
 #define FAULT NO_FAULT
 #endif
@@ -328,7 +330,8 @@ inline ask()
 {
     if
     :: n_wanted = 1
-    :: EVENT_IDX && minus(n_published, n_used) == 2 -> n_wanted = 2
+    :: EVENT_IDX && (FAULT == WAITS_FOR_TOO_MANY || minus(n_published, n_used) == 2) ->
+        n_wanted = 2
     fi;
     d_step {
         sees = n_there;
@@ -455,7 +458,10 @@ inline give_back_some()
     fi;
     d_step {
         wmb(DEVICE, RETURN_WMB);
-        store(DEVICE, USED_IDX, n_returned);
+        if
+        :: FAULT == USED_IDX_GOES_BACK -> store(DEVICE, USED_IDX, plus(n_used, WRAP - 1))
+        :: else -> store(DEVICE, USED_IDX, n_returned)
+        fi;
         printf("device: used idx %d\n", n_returned)
     }
 }

@@ -6,7 +6,7 @@ run.py --kit FOLDER COMPILE LINK... [--only PART]... PROGRAM...
     corpora), and an archive of what they share. COMPILE is the command that makes an object, LINK
     the one that makes a program, with % where the objects stand. A PROGRAM that is a .py file is
     run by pytest, for faults in the files that it names; it finds them in the folder
-    MUTATE_OVERLAY.
+    MUTATE_OVERLAY. That it cannot test has to end pytest with another status than a failing test.
 
 First all PROGRAMs have to pass as they are. Then for each row of mutants.tsv its file is copied
 with the text changed, what is made of it is compiled again and linked with all the rest as make
@@ -15,8 +15,8 @@ per mutant: which test noticed, or that none did. --only: mutants with this in t
 line is "N passed, N failed".
 
 mutants.tsv    id, file, text that stands there exactly once, text in its place, what is wrong then;
-               a sixth cell says "compiler" where no program may come of it. In the texts \\n is a
-               new line and \\t a tab.
+               a sixth cell says "compiler" where a static assertion has to notice. In the texts \\n
+               is a new line and \\t a tab.
 survivors.tsv  id of a mutant that no test can notice, and why: it is the same program.
 
 A mutant fails when it survives without a reason, when it is noticed although a reason says that it
@@ -64,6 +64,8 @@ ASSERTION = (PYTEST_FAILED, -signal.SIGABRT, 77)  # 77: libFuzzer has seen the a
 BEGUN = re.compile(
     r"^(?:\[ RUN      \] |Running: (?:.*/)?|FAILED (?:.*::)?)([^\s/]+)", re.MULTILINE
 )
+# In the words of gcc, or of clang 14.
+STATIC_ASSERTION = re.compile(r"error: static(?: assertion|_assert) failed.*")
 TRACED = re.compile(r"^\(.*\.a\)(\S+\.o)$", re.MULTILINE)  # "(libhost.a)virtqueue.o"
 
 
@@ -352,9 +354,9 @@ class Bench:
             try:
                 command = program.command(mutant, overlay)
             except CannotTry as error:
-                if mutant.for_the_compiler:
-                    first = re.search(r"error: .*", str(error))
-                    return Verdict(mutant, "compiler", how=first[0] if first else str(error))
+                objection = STATIC_ASSERTION.search(str(error))
+                if mutant.for_the_compiler and objection:
+                    return Verdict(mutant, "compiler", how=objection[0])
                 return Verdict(mutant, error=f"it cannot be built:\n{error}")
             if not command:
                 continue
