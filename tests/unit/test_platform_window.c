@@ -118,6 +118,26 @@ static void given_window_when_written_then_only_covered_access_reaches_device(vo
     }
 }
 
+/* A notify structure may begin two bytes behind a multiple of 4 (4.1.4). */
+static void given_window_that_is_not_aligned_when_used_then_the_access_counts(void **state)
+{
+    /* Checks: PCI-ACC-1 */
+    (void)state;
+    struct device device;
+    struct vio_window window = make_window(&device, 64);
+    window.base = BASE + 2;
+
+    assert_int_equal(vio_window_read(&window, 0, 4), UINT32_MAX);
+    vio_window_write(&window, 4, 4, 1);
+    assert_int_equal(device.reads + device.writes, 0);
+
+    vio_window_write(&window, 2, 4, 1);
+    assert_true(device.offset == BASE + 4);
+    vio_window_write(&window, 4, 2, 1);
+    assert_true(device.offset == BASE + 6);
+    assert_int_equal(device.writes, 2);
+}
+
 static void given_window_when_reg_helpers_used_then_width_is_in_their_name(void **state)
 {
     (void)state;
@@ -178,6 +198,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(given_window_when_read_then_only_covered_access_reaches_device),
         cmocka_unit_test(given_window_when_written_then_only_covered_access_reaches_device),
+        cmocka_unit_test(given_window_that_is_not_aligned_when_used_then_the_access_counts),
         cmocka_unit_test(given_window_when_reg_helpers_used_then_width_is_in_their_name),
         cmocka_unit_test(given_no_window_when_used_then_reads_all_ones_without_ops),
         cmocka_unit_test(given_platform_with_one_member_missing_when_asked_then_not_complete),
