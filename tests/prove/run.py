@@ -114,15 +114,25 @@ WRONG_CODE = {
 }
 
 # The functions of index.smt2, as they stand in the source.
-TRANSCRIBED = (
-    "return (uint16_t)((uint16_t)end - index - 1) < end - first;",
-    "return (uint16_t)(idx - (uint16_t)n_taken);",
-)
+TRANSCRIBED = {
+    "return (uint16_t)((uint16_t)end - index - 1) < end - first;": "core/virtqueue.c",
+    "return (uint16_t)(idx - (uint16_t)n_taken);": "core/virtqueue.c",
+    "vq_set_used_event(vq, vq->n_used + n_chains - 1u);": "core/virtqueue.c",
+    "vq_set_used_event(vq, vq->n_used + vq->n_ready - 1);": "core/virtqueue.c",
+    "ring_fill16(&vq->avail->ring[number & vq->mask], head->index);": "core/virtqueue.c",
+    "elem = &vq->used->ring[vq->n_used & vq->mask];": "core/virtqueue.c",
+    "vq->mask = size - 1u;": "core/virtqueue_setup.c",
+    "return size != 0 && size <= VIRTQUEUE_SIZE_MAX && (size & (size - 1)) == 0;": "core/virtqueue_setup.c",
+}
 
 WRONG = (
     Fault("the comparison takes one too many", "(bvult (wide (bvsub (bvsub (low end)", "(bvule (wide (bvsub (bvsub (low end)"),
     Fault("the comparison is one off", "(low end) index) #x0001)) (bvsub end first)))", "(low end) index) #x0000)) (bvsub end first)))"),
     Fault("the comparison does not wrap", "(bvult (wide (bvsub (bvsub (low end) index) #x0001))", "(bvult (bvsub (bvsub end (wide index)) #x0000000000000001)"),
+    Fault("the event is one later", "(bvsub (bvadd n_used (wide n_chains)) #x0000000000000001)", "(bvadd n_used (wide n_chains))"),
+    Fault("the mask has a hole", "(bvsub (wide size) #x0000000000000001)", "(bvsub (wide size) #x0000000000000002)"),
+    Fault("the mask is the size", "(bvsub (wide size) #x0000000000000001)", "(wide size)"),
+    Fault("any size is taken", "(= (bvand size (bvsub size #x0001)) #x0000)", "true"),
     Fault("the distance has 8 bits", "u16 (bvsub idx (low n_taken)))", "u16 (bvand #x00FF (bvsub idx (low n_taken))))"),
 )
 
@@ -278,12 +288,17 @@ def sentences(text: str) -> list[tuple[str, str]]:
     return [(name, answers[answers.index(name) + 1]) for name in names if name in answers[:-1]]
 
 
-def judge_arithmetic() -> Iterator[tuple[bool, str]]:
-    source = (ROOT / "core/virtqueue.c").read_text("utf-8")
+def judge_transcript(root: Path = ROOT) -> Iterator[tuple[bool, str]]:
     text = (HERE / "index.smt2").read_text("utf-8")
-    for line in TRANSCRIBED:
-        same = source.count(line) == 1 and f"; {line}" in text
-        yield same, f"z3: {line} is what core/virtqueue.c says"
+    for line, file in TRANSCRIBED.items():
+        source = (root / file).read_text("utf-8")
+        same = source.count(line) == 1 and text.count(f"; {line}\n") == 1
+        yield same, f"z3: {line} {'is' if same else 'is not'} what {file} says"
+
+
+def judge_arithmetic() -> Iterator[tuple[bool, str]]:
+    yield from judge_transcript()
+    text = (HERE / "index.smt2").read_text("utf-8")
     proven = sentences(text)
     yield len(proven) == len(re.findall(r"^\(check-sat\)", text, re.M)), f"z3: {len(proven)} sentences are answered"
     for name, answer in proven:

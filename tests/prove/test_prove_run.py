@@ -112,3 +112,32 @@ def test_given_no_tools_when_run_then_all_that_needs_one_fails_and_is_counted(
     assert said.splitlines()[-1] == f"{len(good)} passed, {n_failed} failed"
     faults = len(run.FAULTS) + len(run.BROKEN_PROMISES) + len(run.WRONG) + len(run.WRONG_CODE)
     assert n_failed > faults + len(run.STATES) + len(run.SIZES) * len(run.FEATURES)
+
+
+# ------------------------------------------------------------- what z3 is told of the source
+
+
+@pytest.mark.parametrize("line", run.TRANSCRIBED)
+def test_given_another_line_in_the_source_when_compared_then_noticed(
+    tmp_path: Path, line: str
+) -> None:
+    shutil.copytree(run.ROOT / "core", tmp_path / "core")
+    file = tmp_path / run.TRANSCRIBED[line]
+    file.write_text(file.read_text("utf-8").replace(line, line.replace(";", " + 0;")), "utf-8")
+
+    verdicts = list(run.judge_transcript(tmp_path))
+
+    assert len(verdicts) == len(run.TRANSCRIBED)
+    assert [what for good, what in verdicts if not good] == [
+        f"z3: {line} is not what {run.TRANSCRIBED[line]} says"
+    ]
+
+
+def test_given_function_without_its_line_when_compared_then_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (HERE / "index.smt2").read_text("utf-8")
+    (tmp_path / "index.smt2").write_text(text.replace("; vq->mask = size - 1u;\n", ""), "utf-8")
+    monkeypatch.setattr(run, "HERE", tmp_path)
+
+    assert [good for good, _ in run.judge_transcript()].count(False) == 1
