@@ -369,6 +369,7 @@ static void call_one(void)
 static void drain(void)
 {
     void *cookie;
+    uint32_t len;
 
     while (virtqueue_drain(&vq, &cookie)) {
         struct request *request = cookie;
@@ -380,6 +381,8 @@ static void drain(void)
         /*@ check given_back: !requests[i].given; */
         ;
     }
+    vio_status status = virtqueue_pop_used(&vq, &cookie, &len);
+    /*@ check for_the_last_time: status != VIO_OK; */
 }
 
 int main(void)

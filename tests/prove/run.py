@@ -93,6 +93,7 @@ BROKEN_PROMISES = (
     Fault("a table without a free descriptor", "if (n_bufs > vq->size || vq->n_free == 0)", "if (n_bufs > vq->size)"),
     Fault("the free list ends at a head", "vq->free_tail = head->tail;", "vq->free_tail = head;", features=0),
     Fault("a drain misses chains of one", "        if (head->n_descriptors == 0)\n            continue;\n", "        if (head->n_descriptors < 2)\n            continue;\n", features=0),
+    Fault("a drained chain comes back", "    if (head->n_descriptors == 0) /* drained since the batch began */\n        return vq_break(vq, VIRTQUEUE_FAULT_ID_NOT_HEAD, head->index);\n", "", features=IN_ORDER),
     Fault("what was announced is forgotten", "return n_there < vq->n_ready ? vq->n_ready : n_there;", "return n_there;", features=0),
 )
 
