@@ -72,7 +72,6 @@ static uint32_t told_apart32(const le32 *where)
 #define RING_BYTES  (16 * VQ_SIZE + (6 + 2 * VQ_SIZE + 3) / 4 * 4 + 6 + 8 * VQ_SIZE)
 #define TABLE_BYTES (16 * VQ_SIZE * VQ_ENTRIES)
 #define BUFS        (VQ_SIZE + 1)
-#define BUF_BYTES   16u
 
 static uint8_t ring_memory[RING_BYTES] __attribute__((aligned(16)));
 static uint8_t table_memory[TABLE_BYTES] __attribute__((aligned(16)));
@@ -84,7 +83,8 @@ static struct vio_buffer bufs[BUFS];
 struct request {
     bool given;
     bool published;
-    uint64_t number; /* in the order of virtqueue_add(), where that counts: in order */
+    uint32_t writable_bytes; /* of all its buffers: no len is more */
+    uint64_t number;         /* in the order of virtqueue_add(), where that counts: in order */
 };
 static struct request requests[VQ_SIZE];
 static uint64_t n_added;
@@ -103,7 +103,16 @@ static void notify(void *context, uint16_t index, uint16_t avail_idx)
 
 /* --- One call of each kind ------------------------------------------------------------------- */
 
-enum form { GOOD, LAST_EMPTY, FIRST_EMPTY, TOO_LONG, READABLE_BEHIND_WRITABLE };
+/* A good chain has one readable buffer and then writable ones; if it is of one, that is writable. */
+enum form {
+    GOOD,
+    ALL_READABLE,
+    ALL_WRITABLE,
+    LAST_EMPTY,
+    FIRST_EMPTY,
+    TOO_LONG,
+    READABLE_BEHIND_WRITABLE,
+};
 #define LAST_FORM (VQ_SIZE <= 2 ? READABLE_BEHIND_WRITABLE : GOOD) /* or it takes too long */
 
 /* Ends where the array does, so that a look behind it is a look outside of memory. */
@@ -112,9 +121,14 @@ static const struct vio_buffer *make_bufs(unsigned n_bufs, enum form form)
     struct vio_buffer *first = bufs + BUFS - n_bufs;
 
     /*@ loop unroll BUFS; */
-    for (unsigned i = 0; i < BUFS; i++)
+    for (unsigned i = 0; i < BUFS; i++) {
+        bool writable = i == BUFS - 1 || i > BUFS - n_bufs || form == ALL_WRITABLE;
         bufs[i] = (struct vio_buffer){
-            .addr = any_u64, .len = BUF_BYTES, .device_writable = i == BUFS - 1};
+            .addr = any_u64,
+            .len = VQ_SIZE > 2 && n_bufs == 1 ? 8 : 16, /* else of one length, in the only form */
+            .device_writable = writable && form != ALL_READABLE,
+        };
+    }
     if (form == LAST_EMPTY)
         bufs[BUFS - 1].len = 0;
     if (form == FIRST_EMPTY && n_bufs)
@@ -128,6 +142,16 @@ static const struct vio_buffer *make_bufs(unsigned n_bufs, enum form form)
     return first;
 }
 
+static uint32_t writable_bytes(const struct vio_buffer *first, unsigned n_bufs)
+{
+    uint32_t bytes = 0;
+
+    /*@ loop unroll BUFS; */
+    for (unsigned i = 0; i < n_bufs; i++)
+        bytes += first[i].device_writable ? first[i].len : 0;
+    return bytes;
+}
+
 static void call_add(void)
 {
     unsigned n_bufs = pick(BUFS);
@@ -136,12 +160,11 @@ static void call_add(void)
     struct request *request = &requests[vq.free_head->index];
     struct vq_shadow *head = vq.free_head;
     uint32_t n_free = vq.n_free;
+    /* Then the buffer in front of it, which makes it wrong, is not of the chain. */
     bool of_one = n_bufs == 1 && (form == TOO_LONG || form == READABLE_BEHIND_WRITABLE);
-    bool valid = n_bufs >= 1 && n_bufs <= VQ_SIZE && (form == GOOD || of_one);
+    bool valid = n_bufs >= 1 && n_bufs <= VQ_SIZE && (form <= ALL_WRITABLE || of_one);
     bool fits = virtqueue_descriptors_needed(&vq, n_bufs) <= n_free;
 
-    if (of_one) /* its other buffer does not belong to it */
-        bufs[BUFS - 1].device_writable = true;
     vio_status status = virtqueue_add(&vq, first, n_bufs, request);
     /*@ check exactly_what_fits: status == VIO_OK <==> valid && fits && vq.fault == 0; */
     /*@ check else_nothing_changed: status != VIO_OK ==>
@@ -154,8 +177,13 @@ static void call_add(void)
     if (status != VIO_OK)
         return;
     /*@ check was_free: !request->given; */
-    *request = (struct request){.given = true, .number = n_added};
+    *request = (struct request){
+        .given = true, .writable_bytes = writable_bytes(first, n_bufs), .number = n_added};
     n_added++;
+#ifdef VQ_CLAIMS
+    /*@ check never_only_readable: request->writable_bytes > 0; */
+    /*@ check never_two_writable: request->writable_bytes <= 16; */
+#endif
 }
 
 static void call_publish(void)
@@ -193,8 +221,8 @@ static void call_pop(void)
     struct request *request = cookie;
     /*@ check with_the_device: request->given && request->published; */
     /*@ check the_oldest: vq.in_order ==> request->number == n_popped; */
-    /*@ check no_longer: len <= BUF_BYTES; */
-    /*@ check left_out_is_full: vq.n_batch > 0 ==> len == BUF_BYTES; */
+    /*@ check no_longer: len <= request->writable_bytes; */
+    /*@ check left_out_is_full: vq.n_batch > 0 ==> len == request->writable_bytes; */
     *request = (struct request){0};
     n_popped++;
 }
@@ -237,13 +265,29 @@ static void forget_dead(void)
     }
 }
 
+/* The chain at which the batch ends that is being popped, if there is one. */
+static const struct request *last_of_batch(void)
+{
+    if (vq.fault || vq.n_batch == 0)
+        return NULL;
+    /*@ loop unroll VQ_SIZE; */
+    for (unsigned i = 0; i < VQ_SIZE; i++) {
+        if (requests[i].given && requests[i].number == vq.n_used + vq.n_batch - 1)
+            return &requests[i];
+    }
+    return NULL;
+}
+
 /* What only makes more states of one holds anything that it can hold. */
 static void forget_detail(void)
 {
+    const struct request *last = last_of_batch();
+
     vq.n_notified = Frama_C_unsigned_long_long_interval(0, vq.n_published);
     vq.used_event = (uint16_t)any_u64;
     vq.callbacks_wanted = any_unsigned & 1;
-    vq.batch_len = (uint32_t)Frama_C_interval(0, BUF_BYTES);
+    vq.batch_len =
+        last ? (uint32_t)Frama_C_interval(0, (int)last->writable_bytes) : (uint32_t)any_u64;
     vq.fault_value = any_u64;
     vq.counters = (struct virtqueue_counters){0};
     /*@ loop unroll VQ_SIZE; */
@@ -282,6 +326,7 @@ static void check_state(void)
 {
     unsigned n_taken = 0;
     unsigned n_given = 0;
+    const struct request *last = last_of_batch();
 
     /*@ loop unroll VQ_SIZE; */
     for (unsigned i = 0; i < VQ_SIZE; i++) {
@@ -294,6 +339,8 @@ static void check_state(void)
     /*@ check published: vq.n_used <= vq.n_published <= vq.n_added; */
     /*@ check ready: vq.n_ready <= vq.n_published - vq.n_used; */
     /*@ check batch: vq.fault == 0 ==> vq.n_batch <= vq.n_ready; */
+    /*@ check batch_ends: vq.fault == 0 && vq.n_batch > 0 ==>
+            last != \null && vq.batch_len <= last->writable_bytes; */
     /*@ check broken: vq.fault != 0 ==> vq.n_free == 0 && vq.n_ready == 0; */
 }
 
@@ -322,6 +369,7 @@ static void call_one(void)
 static void drain(void)
 {
     void *cookie;
+    uint32_t len;
 
     while (virtqueue_drain(&vq, &cookie)) {
         struct request *request = cookie;
@@ -333,6 +381,8 @@ static void drain(void)
         /*@ check given_back: !requests[i].given; */
         ;
     }
+    vio_status status = virtqueue_pop_used(&vq, &cookie, &len);
+    /*@ check for_the_last_time: status != VIO_OK; */
 }
 
 int main(void)

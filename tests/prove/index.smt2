@@ -1,7 +1,7 @@
 ; The index arithmetic of core/virtqueue.c: chains are numbered in 64 bits, rings count in 16. Each
 ; (check-sat) asks for a counterexample to the sentence in front of it; `unsat` is the proof. Bit
 ; vectors, so conversions and overflow are those of the machine; the functions are transcribed from
-; vq_is_among() and vq_distance(), and tests/prove/run.py compares them with the source.
+; core/, and tests/prove/run.py compares the lines above them with the source.
 (set-logic QF_BV)
 (define-sort u16 () (_ BitVec 16))
 (define-sort u64 () (_ BitVec 64))
@@ -14,6 +14,22 @@
 
 ; return (uint16_t)(idx - (uint16_t)n_taken);
 (define-fun distance ((idx u16) (n_taken u64)) u16 (bvsub idx (low n_taken)))
+
+; vq_set_used_event(vq, vq->n_used + n_chains - 1u);
+; vq_set_used_event(vq, vq->n_used + vq->n_ready - 1);
+(define-fun event ((n_used u64) (n_chains u16)) u16
+  (low (bvsub (bvadd n_used (wide n_chains)) #x0000000000000001)))
+
+; return size != 0 && size <= VIRTQUEUE_SIZE_MAX && (size & (size - 1)) == 0;
+(define-fun is_size ((size u16)) Bool
+  (and (not (= size #x0000)) (bvule size #x8000) (= (bvand size (bvsub size #x0001)) #x0000)))
+
+; vq->mask = size - 1u;
+(define-fun mask ((size u16)) u64 (bvsub (wide size) #x0000000000000001))
+
+; ring_fill16(&vq->avail->ring[number & vq->mask], head->index);
+; elem = &vq->used->ring[vq->n_used & vq->mask];
+(define-fun slot ((number u64) (size u16)) u64 (bvand number (mask size)))
 
 (declare-const index u16)
 (declare-const first u64)
@@ -60,8 +76,8 @@
 (assert (and (bvuge n_chains #x0001) (bvule n_chains #x8000)))
 (assert (bvult first #xFFFFFFFFFFFF0000))
 (assert (and (bvule first end) (bvule (bvsub end first) #x0000000000008000)))
-(define-fun event () u16 (low (bvsub (bvadd first (wide n_chains)) #x0000000000000001)))
-(assert (not (= (is_among event first end) (bvuge end (bvadd first (wide n_chains))))))
+(assert (not (= (is_among (event first n_chains) first end)
+                (bvuge end (bvadd first (wide n_chains))))))
 (check-sat)
 (pop)
 
@@ -69,23 +85,22 @@
 (push)
 (assert (and (bvuge end first) (bvule (bvsub end first) #x000000000000C000)))
 (assert (bvult end #xFFFFFFFFFFFF0000))
-(assert (is_among (low (bvsub first #x0000000000000001)) first end))
+(assert (= first (bvadd number (wide n_chains))))
+(assert (is_among (event number n_chains) first end))
 (check-sat)
 (pop)
 
 (echo "a slot lies in its ring")
 (push)
-(assert (and (not (= size #x0000)) (= (bvand size (bvsub size #x0001)) #x0000)))
-(define-fun mask () u64 (bvsub (wide size) #x0000000000000001))
-(assert (not (bvult (bvand number mask) (wide size))))
+(assert (is_size size))
+(assert (not (bvult (slot number size) (wide size))))
 (check-sat)
 (pop)
 
 (echo "and no two of as many chains as the queue is long share one")
 (push)
-(assert (and (not (= size #x0000)) (= (bvand size (bvsub size #x0001)) #x0000)))
-(define-fun mask () u64 (bvsub (wide size) #x0000000000000001))
+(assert (is_size size))
 (assert (and (bvult first number) (bvult (bvsub number first) (wide size))))
-(assert (= (bvand first mask) (bvand number mask)))
+(assert (= (slot first size) (slot number size)))
 (check-sat)
 (pop)
