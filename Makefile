@@ -131,7 +131,7 @@ test: all $(HOST_TESTS) $(FUZZERS) $(QEMU_IN) | packages-test ## run every test;
 	$(Q)rm -rf $(RESULTS)
 	-$(Q)$(MAKE) --no-print-directory test-gates
 	-$(Q)$(MAKE) --no-print-directory test-unit
-	-$(Q)$(MAKE) --no-print-directory -k bench-ring fuzz-corpus model QUICK=1
+	-$(Q)$(MAKE) --no-print-directory -k bench-ring fuzz-corpus model QUICK=1 K= STORY=
 	-$(Q)$(PYTEST) --junitxml=$(RESULTS)/pytest.xml tests
 	$(Q)$(PYTHON) tests/report.py $(RESULTS) $(addprefix --expect ,pytest.xml $(GATES)) \
 	    $(patsubst %,--expect unit-%.xml,$(UNIT) $(HOSTILE))

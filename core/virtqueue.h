@@ -317,7 +317,7 @@ const char *virtqueue_fault_text(const struct virtqueue *vq, uint64_t *ret_value
 /**
  * Take back one chain that the device did not return. Only after the device or the queue has been
  * reset, and until there is none; then virtqueue_init() makes the queue usable again. What was
- * drained is never popped.
+ * drained is never popped: a pop that comes to it breaks the queue, as if the device had lied.
  *
  * @param vq          initialised, or zeroed
  * @param ret_cookie  what virtqueue_add() was given

@@ -93,9 +93,8 @@ struct virtio_blk {
     uint32_t segment_bytes_max;
     uint16_t segments_max; /**< data descriptors per request */
     uint64_t declined_features;
-    vio_status dead; /**< VIO_OK, or why the device is of no use any more */
-    bool
-        quarantined; /**< for reading: it never confirmed its reset, so its memory is never freed */
+    vio_status dead;  /**< VIO_OK, or why the device is of no use any more */
+    bool quarantined; /**< for reading: it confirmed no reset, and what it knows is not freed */
 };
 
 /**

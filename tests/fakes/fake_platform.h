@@ -65,7 +65,7 @@ void fake_platform_assert_no_leaks(const struct fake_platform *fake);
 
 /**
  * A device that never confirmed its reset keeps its memory: fails the test unless exactly this many
- * shared blocks live, none of them a mapping. Then lets the host have them back.
+ * shared blocks live, no mapping and no private memory. Then lets the host have them back.
  */
 void fake_platform_assert_quarantined(struct fake_platform *fake, unsigned n_dma_blocks);
 

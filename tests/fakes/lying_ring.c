@@ -271,6 +271,7 @@ static void run_scribble(struct lying_ring *ring)
         lying_ring_scribble(ring, area, byte);
         return;
     }
+    ring->outcome->n_unsaid += ring->scribble_waits;
     ring->scribble_waits = true;
     ring->scribble_countdown = countdown;
     ring->scribble_area = area;

@@ -69,7 +69,8 @@ enum ring_op {
     RING_RESET,    /* of the device: drain the queue and begin its next life */
     RING_ROUNDS,   /* n times: add, publish, notify and pop one chain: n */
     RING_SAY,      /* answer the next load of a word: enum ring_word, value */
-    RING_AGAIN,    /* answer all but the first load of a word in one call: the same */
+    RING_AGAIN,    /* answer all but the first load of a word in one call, which a driver that
+                      passes does not make: the same */
     RING_SCRIBBLE, /* enum ring_area, before the n-th access from now (0: at once), byte */
     RING_OPS,
 };

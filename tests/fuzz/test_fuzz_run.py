@@ -58,8 +58,8 @@ class Project:
         path.chmod(0o755)
         return path
 
-    def find_bug(self) -> None:
-        options = argparse.Namespace(bug_seconds=1, without_rows=False)
+    def find_bug(self, seconds: int = 10) -> None:
+        options = argparse.Namespace(bug_seconds=seconds, without_rows=False)
         self.run.find_bug(self.patch, "ring", options, self.verdicts)
 
     @property
@@ -152,21 +152,21 @@ def test_each_bug_fits_the_sources(patch: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "counts"),
+    ("body", "seconds", "counts"),
     [
-        (f"sleep 1; {RAN}", (1, 0)),
-        (RAN, (0, 1)),
-        ("sleep 1", (0, 1)),
-        (f"sleep 1; {RAN}; exit 1", (0, 1)),
-        (f"sleep 1; {CRASHES}", (0, 1)),
+        (f"sleep 1; {RAN}", 1, (1, 0)),
+        (RAN, 30, (0, 1)),
+        ("sleep 1", 1, (0, 1)),
+        (f"sleep 1; {RAN}; exit 1", 1, (0, 1)),
+        (f"sleep 1; {CRASHES}", 1, (0, 1)),
     ],
 )
 def test_target_passes_only_if_it_ran_all_the_time_and_nothing_failed(
-    project: Project, body: str, counts: tuple[int, int]
+    project: Project, body: str, seconds: int, counts: tuple[int, int]
 ) -> None:
     project.fuzzer(body)
 
-    project.run.fuzz_target("ring", 1, project.verdicts)
+    project.run.fuzz_target("ring", seconds, project.verdicts)
 
     assert project.counts == counts
 
@@ -234,10 +234,10 @@ def test_given_no_input_when_sought_then_failed(bug: Project, body: str) -> None
 
 
 def test_given_input_after_the_time_is_up_when_sought_then_failed(bug: Project) -> None:
-    bug.fuzzer(f"sleep 1.5; {CRASHES}", BUGGY)
+    bug.fuzzer(CRASHES, BUGGY)
     bug.fuzzer(RAN)
 
-    bug.find_bug()
+    bug.find_bug(seconds=0)
 
     assert bug.counts == (0, 1)
 

@@ -71,7 +71,7 @@ struct row {
     vio_status used_last; /* if the use is repeated */
     bool isolated;
     bool is_only_opened;
-    unsigned n_untold; /* lies for which the driver gives no occasion, as it should */
+    unsigned n_untold; /* lies and failing calls that the driver gives no occasion for */
     uint64_t value;    /* that the failure names */
     uint64_t sectors;  /* that the disk has to be found to have; 0: any number */
 };

@@ -63,7 +63,7 @@ struct row {
     enum ring_fault fault;
     uint32_t value; /* ANY_VALUE: that it was said is enough */
     unsigned n_popped;
-    unsigned n_unsaid; /* of its SAYs: words that the driver has no reason to read */
+    unsigned n_unsaid; /* of its SAYs and SCRIBBLEs: the driver has no reason for such a load */
 };
 
 #define ANY_VALUE 0xA11A11A1u

@@ -210,6 +210,10 @@ class BackEnd:
         if call is not None:
             os.write(call, struct.pack("=Q", 1))
 
+    def wait_for_message(self, limit_s: float) -> None:
+        """Until QEMU has something to say, which is not read here."""
+        select.select([self._connection], [], [], limit_s)
+
     def announce_config(self) -> None:
         """QEMU will ask for the configuration, and tell the driver if the capacity has changed."""
         if self._to_qemu is not None:
