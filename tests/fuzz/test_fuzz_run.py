@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import shutil
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from runner import load_runner
 
 SOURCE = "int one;\nint two;\nint three;\n"
 PATCH = """Two is lost.
@@ -21,15 +20,6 @@ PATCH = """Two is lost.
 -int two;
  int three;
 """
-
-
-def load_run() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fuzz_run", Path(__file__).with_name("run.py"))
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 class Project:
@@ -69,7 +59,7 @@ class Project:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    run = load_run()
+    run = load_runner(Path(__file__).parent)
     monkeypatch.setattr(run, "ROOT", tmp_path)
     monkeypatch.setattr(run, "HERE", tmp_path / "tests/fuzz")
     monkeypatch.setattr(run, "BUILD", tmp_path / "build/fuzz")
@@ -145,7 +135,7 @@ def test_each_bug_fits_the_sources(patch: Path, tmp_path: Path) -> None:
     for folder in ("core", "transports", "devices"):
         shutil.copytree(root / folder, tmp_path / folder)
 
-    load_run().apply_patch(patch, tmp_path)
+    load_runner(Path(__file__).parent).apply_patch(patch, tmp_path)
 
 
 # --- Targets ---------------------------------------------------------------------------------

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from runner import load_runner
 
 HERE = Path(__file__).resolve().parent
 
 
-def load_run() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("prove_run", HERE / "run.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-run = load_run()
+run = load_runner(HERE)
 
 # --------------------------------------------------------------------------- what Eva said
 

@@ -1,0 +1,1 @@
+"""Because of this file pytest lets the tests in all folders import what stands beside it."""
