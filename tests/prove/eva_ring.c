@@ -25,18 +25,12 @@ static void prove_memset(void *where, int value, size_t bytes)
 
 #include "core/virtqueue.c"
 #include "core/virtqueue_setup.c"
+#include "tests/prove/eva_queue.h"
 
 /* Any value, a new one each time. */
 static volatile unsigned any_unsigned;
 static volatile uint64_t any_u64;
 
-#define RING_BYTES  (16 * VQ_SIZE + (6 + 2 * VQ_SIZE + 3) / 4 * 4 + 6 + 8 * VQ_SIZE)
-#define TABLE_BYTES (16 * VQ_SIZE * VQ_ENTRIES)
-
-static uint8_t ring_memory[RING_BYTES] __attribute__((aligned(16)));
-static uint8_t table_memory[TABLE_BYTES] __attribute__((aligned(16)));
-static struct vq_shadow shadow[VQ_SIZE];
-static struct virtqueue vq;
 static struct vio_buffer bufs[VQ_SIZE + 1];
 static char cookie_memory;
 
@@ -117,23 +111,7 @@ static void call_any(void)
 
 int main(void)
 {
-    static const struct vio_transport_ops ops = {.notify = notify};
-    static const struct vio_transport transport = {.ops = &ops};
-    static const struct vio_dma rings = {
-        .memory = ring_memory, .addr = 0x100000, .bytes = RING_BYTES};
-    static const struct vio_dma tables = {
-        .memory = table_memory, .addr = 0x200000, .bytes = TABLE_BYTES};
-    static const struct virtqueue_config config = {
-        .transport = &transport,
-        .size = VQ_SIZE,
-        .features = VQ_FEATURES,
-        .rings = &rings,
-        .shadow = shadow,
-        .indirect = &tables,
-        .indirect_entries = VQ_ENTRIES,
-    };
-
-    if (virtqueue_init(&vq, &config) != VIO_OK)
+    if (make_queue() != VIO_OK)
         return 1;
     call_any();
     return 0;

@@ -68,15 +68,10 @@ static uint32_t told_apart32(const le32 *where)
 #define ring_load32 told_apart32
 #include "core/virtqueue.c"
 #include "core/virtqueue_setup.c"
+#include "tests/prove/eva_queue.h"
 
-#define RING_BYTES  (16 * VQ_SIZE + (6 + 2 * VQ_SIZE + 3) / 4 * 4 + 6 + 8 * VQ_SIZE)
-#define TABLE_BYTES (16 * VQ_SIZE * VQ_ENTRIES)
-#define BUFS        (VQ_SIZE + 1)
+#define BUFS (VQ_SIZE + 1)
 
-static uint8_t ring_memory[RING_BYTES] __attribute__((aligned(16)));
-static uint8_t table_memory[TABLE_BYTES] __attribute__((aligned(16)));
-static struct vq_shadow shadow[VQ_SIZE];
-static struct virtqueue vq;
 static struct vio_buffer bufs[BUFS];
 
 /* What the caller knows. A chain's cookie is the request of its head: so names cost no states. */
@@ -387,23 +382,7 @@ static void drain(void)
 
 int main(void)
 {
-    static const struct vio_transport_ops ops = {.notify = notify};
-    static const struct vio_transport transport = {.ops = &ops};
-    static const struct vio_dma rings = {
-        .memory = ring_memory, .addr = 0x100000, .bytes = RING_BYTES};
-    static const struct vio_dma tables = {
-        .memory = table_memory, .addr = 0x200000, .bytes = TABLE_BYTES};
-    static const struct virtqueue_config config = {
-        .transport = &transport,
-        .size = VQ_SIZE,
-        .features = VQ_FEATURES,
-        .rings = &rings,
-        .shadow = shadow,
-        .indirect = &tables,
-        .indirect_entries = VQ_ENTRIES,
-    };
-
-    if (virtqueue_init(&vq, &config) != VIO_OK)
+    if (make_queue() != VIO_OK)
         return 1;
     vq.n_added = vq.n_published = vq.n_notified = vq.n_used = BASE;
     n_added = n_popped = BASE;
