@@ -313,11 +313,11 @@ static const struct lying_chain *nth_published(const struct lying_ring *ring, in
 
 static uint32_t honest_len(const struct lying_ring *ring)
 {
-    const struct lying_answers *ids = &ring->call.answers[RING_WORD_ID];
+    const struct lying_answer *id = &ring->call.answers[RING_WORD_ID];
     const struct lying_chain *chain = NULL;
 
-    if (ids->n)
-        chain = lying_ring_chain_of_head(ring, ids->values[ids->n - 1]);
+    if (id->n_reads)
+        chain = lying_ring_chain_of_head(ring, id->value);
     if (!chain)
         chain = nth_published(ring, 0);
     return chain ? (uint32_t)chain->writable_bytes : 0;
@@ -432,7 +432,7 @@ static struct lying_value choose_answer(struct lying_ring *ring, enum ring_word 
 {
     struct lying_value value = {.kind = RING_HONEST};
 
-    if (ring->has_again[word] && ring->call.answers[word].n)
+    if (ring->has_again[word] && ring->call.answers[word].n_reads)
         return ring->again[word];
     if (!take_saying(ring, word, &value) && (ring->manners & RING_MANNER_TALKATIVE))
         value = lying_ring_next_value(ring, true);
@@ -441,7 +441,7 @@ static struct lying_value choose_answer(struct lying_ring *ring, enum ring_word 
 
 static void answer_word(struct lying_ring *ring, enum ring_word word, void *where, unsigned bytes)
 {
-    struct lying_answers *answers = &ring->call.answers[word];
+    struct lying_answer *answer = &ring->call.answers[word];
     struct lying_value value = choose_answer(ring, word);
     uint32_t said = 0;
 
@@ -451,8 +451,8 @@ static void answer_word(struct lying_ring *ring, enum ring_word word, void *wher
     }
     said = 0;
     memcpy(&said, where, bytes);
-    if (answers->n < LYING_ANSWERS_MAX)
-        answers->values[answers->n++] = said;
+    if (answer->n_reads++ == 0)
+        answer->value = said;
 }
 
 /* A load from anywhere else: what is there is the device's to choose, too. */

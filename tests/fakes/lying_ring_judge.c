@@ -65,9 +65,9 @@ void lying_ring_begin_call(struct lying_ring *ring)
 static void expect_words_read_once(const struct lying_ring *ring)
 {
     for (unsigned word = 0; word < RING_WORDS; word++) {
-        if (ring->call.answers[word].n > 1)
+        if (ring->call.answers[word].n_reads > 1)
             fail_msg("a word of the device's (%u) was read %u times in one call", word,
-                     ring->call.answers[word].n);
+                     ring->call.answers[word].n_reads);
     }
 }
 
@@ -86,13 +86,9 @@ static void judge_untouched(const struct lying_ring *ring)
                  ring->call.n_notified);
 }
 
-static bool was_said(const struct lying_answers *answers, uint64_t value)
+static bool was_said(const struct lying_answer *answer, uint64_t value)
 {
-    for (unsigned i = 0; i < answers->n; i++) {
-        if (answers->values[i] == value)
-            return true;
-    }
-    return false;
+    return answer->n_reads && answer->value == value;
 }
 
 void lying_ring_judge_accounts(struct lying_ring *ring)
@@ -303,9 +299,8 @@ static bool is_wanted(const struct lying_ring *ring, uint32_t said)
 void lying_ring_judge_notify(struct lying_ring *ring, bool notified)
 {
     bool event_idx = lying_ring_has(ring, VIRTIO_F_EVENT_IDX);
-    const struct lying_answers *wishes =
+    const struct lying_answer *wish =
         &ring->call.answers[event_idx ? RING_WORD_AVAIL_EVENT : RING_WORD_FLAGS];
-    bool is_allowed = wishes->n == 0 && notified;
 
     assert_int_equal(ring->call.n_notified, notified);
     if (ring->broken) {
@@ -316,9 +311,8 @@ void lying_ring_judge_notify(struct lying_ring *ring, bool notified)
         assert_false(notified);
         return;
     }
-    for (unsigned i = 0; i < wishes->n; i++)
-        is_allowed = is_allowed || is_wanted(ring, wishes->values[i]) == notified;
-    if (!is_allowed)
+    /* Who does not ask may notify, but not leave it out. */
+    if (notified != (wish->n_reads == 0 || is_wanted(ring, wish->value)))
         fail_msg("the device was %s, against its wish", notified ? "notified" : "not notified");
     ring->n_notified = ring->n_published;
 }
@@ -331,18 +325,12 @@ static uint16_t n_announced_by(const struct lying_ring *ring, uint32_t idx)
 
 void lying_ring_judge_look(struct lying_ring *ring, bool answer, unsigned n_chains)
 {
-    const struct lying_answers *idx = &ring->call.answers[RING_WORD_IDX];
+    const struct lying_answer *idx = &ring->call.answers[RING_WORD_IDX];
     bool was_announced = ring->n_announced - ring->n_used >= n_chains;
-    bool yes_is_allowed = was_announced;
-    bool no_is_allowed = false;
 
-    for (unsigned i = 0; i < idx->n; i++) {
-        if (n_announced_by(ring, idx->values[i]) >= n_chains)
-            yes_is_allowed = true;
-        else
-            no_is_allowed = !was_announced;
-    }
-    if (answer ? !yes_is_allowed : !no_is_allowed)
+    if (!was_announced && idx->n_reads == 0)
+        fail_msg("the driver says %s, and did not look", answer ? "something" : "nothing");
+    if (answer != (was_announced || n_announced_by(ring, idx->value) >= n_chains))
         fail_msg("%s, says the driver, against used idx", answer ? "something" : "nothing");
 }
 
@@ -396,27 +384,24 @@ static void let_go(struct lying_ring *ring, struct lying_chain *chain)
 
 static void note_announcements(struct lying_ring *ring)
 {
-    const struct lying_answers *idx = &ring->call.answers[RING_WORD_IDX];
+    const struct lying_answer *idx = &ring->call.answers[RING_WORD_IDX];
+    uint64_t n = n_announced_by(ring, idx->value);
 
-    for (unsigned i = 0; i < idx->n; i++) {
-        uint64_t n = n_announced_by(ring, idx->values[i]);
-        if (n <= ring->n_published - ring->n_used && ring->n_used + n > ring->n_announced)
-            ring->n_announced = ring->n_used + n;
-    }
+    if (idx->n_reads && n <= ring->n_published - ring->n_used &&
+        ring->n_used + n > ring->n_announced)
+        ring->n_announced = ring->n_used + n;
 }
 
 /* With IN_ORDER an element stands for all chains up to the one that it names. */
 static void note_batch(struct lying_ring *ring)
 {
-    const struct lying_answers *ids = &ring->call.answers[RING_WORD_ID];
+    const struct lying_answer *id = &ring->call.answers[RING_WORD_ID];
+    const struct lying_chain *last = lying_ring_chain_of_head(ring, id->value);
 
-    for (unsigned i = 0; i < ids->n; i++) {
-        const struct lying_chain *last = lying_ring_chain_of_head(ring, ids->values[i]);
-        if (!last || last->number >= ring->n_announced)
-            continue;
-        ring->batch_end = last->number + 1;
-        ring->batch_lens = ring->call.answers[RING_WORD_LEN];
-    }
+    if (id->n_reads == 0 || !last || last->number >= ring->n_announced)
+        return;
+    ring->batch_end = last->number + 1;
+    ring->batch_len = ring->call.answers[RING_WORD_LEN];
 }
 
 static void judge_in_order(struct lying_ring *ring, const struct lying_chain *chain, uint32_t len)
@@ -424,7 +409,7 @@ static void judge_in_order(struct lying_ring *ring, const struct lying_chain *ch
     note_batch(ring);
     if (chain != ring->oldest || chain->number >= ring->batch_end)
         fail_msg("chain %llu out of order", (unsigned long long)chain->number);
-    if (chain->number + 1 == ring->batch_end && !was_said(&ring->batch_lens, len))
+    if (chain->number + 1 == ring->batch_end && !was_said(&ring->batch_len, len))
         fail_msg("len %u, which the device did not say", len);
     if (chain->number + 1 < ring->batch_end && len != chain->writable_bytes)
         fail_msg("len %u of a chain that was left out", len);
@@ -454,7 +439,7 @@ static void judge_popped(struct lying_ring *ring, void *cookie, uint32_t len)
 /* Whether a word that was said in this call is the lie that it is called. */
 static bool is_a_lie(const struct lying_ring *ring, enum ring_fault fault, uint64_t value)
 {
-    const struct lying_answers *answers = ring->call.answers;
+    const struct lying_answer *answers = ring->call.answers;
     const struct lying_chain *chain = lying_ring_chain_of_head(ring, (uint32_t)value);
 
     switch (fault) {
@@ -470,12 +455,9 @@ static bool is_a_lie(const struct lying_ring *ring, enum ring_fault fault, uint6
         return was_said(&answers[RING_WORD_ID], value) && chain &&
                lying_ring_has(ring, VIRTIO_F_IN_ORDER) && chain->number >= ring->n_announced;
     case RING_FAULT_LEN:
-        for (unsigned i = 0; i < answers[RING_WORD_ID].n; i++) {
-            chain = lying_ring_chain_of_head(ring, answers[RING_WORD_ID].values[i]);
-            if (chain && value > chain->writable_bytes)
-                return was_said(&answers[RING_WORD_LEN], value);
-        }
-        return false;
+        chain = lying_ring_chain_of_head(ring, answers[RING_WORD_ID].value);
+        return answers[RING_WORD_ID].n_reads && chain && value > chain->writable_bytes &&
+               was_said(&answers[RING_WORD_LEN], value);
     default:
         return false;
     }

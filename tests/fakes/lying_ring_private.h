@@ -13,7 +13,6 @@
 #include "tests/fakes/testing.h"
 
 #define LYING_SAYINGS_MAX 64u
-#define LYING_ANSWERS_MAX 8u
 
 /** A chain that was added and neither popped nor drained. */
 struct lying_chain {
@@ -48,14 +47,14 @@ struct lying_saying {
     struct lying_value value;
 };
 
-/** What one call of the driver was told. */
-struct lying_answers {
-    uint32_t values[LYING_ANSWERS_MAX];
-    unsigned n;
+/** What one call of the driver was told of a word, which it reads once at most. */
+struct lying_answer {
+    unsigned n_reads;
+    uint32_t value; /**< of the first */
 };
 
 struct lying_call {
-    struct lying_answers answers[RING_WORDS];
+    struct lying_answer answers[RING_WORDS];
     unsigned n_accesses;
     unsigned n_notified;
 };
@@ -112,7 +111,7 @@ struct lying_ring {
     uint64_t n_added, n_published, n_notified, n_used;
     uint64_t n_announced; /**< chains for which idx spoke in a pop */
     uint64_t batch_end;   /**< behind the last chain of an IN_ORDER batch */
-    struct lying_answers batch_lens;
+    struct lying_answer batch_len;
     unsigned n_owned;
     uint16_t popped_head, former_head;
     enum lying_wish wish;
