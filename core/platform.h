@@ -104,7 +104,7 @@ struct vio_window {
     uint64_t bytes; /**< length of the window; 0 = no window */
 };
 
-/** Whether an access of @p width_bytes at @p offset lies in the window and is, as ops see it, aligned. */
+/** Whether an access of @p width_bytes at @p offset lies in the window, and is aligned for ops. */
 static inline bool vio_window_covers(const struct vio_window *window, uint64_t offset,
                                      unsigned width_bytes)
 {

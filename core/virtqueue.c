@@ -285,7 +285,7 @@ VQ_ASIDE struct vq_shadow *vq_break(struct virtqueue *vq, enum virtqueue_fault f
 /* Back to the free list, as a whole: the chain's own links are still in the shadow. */
 VQ_INLINE void *vq_free_chain(struct virtqueue *vq, struct vq_shadow *head)
 {
-    /* The end of an empty list is that of the chain taken last: nobody follows the link behind it. */
+    /* The end of an empty list is that of the chain taken last: nobody follows its link. */
     vq->free_tail->next = head;
     if (vq->n_free == 0)
         vq->free_head = head;
@@ -393,7 +393,7 @@ vio_status virtqueue_pop_used(struct virtqueue *vq, void **ret_cookie, uint32_t 
     return VIO_OK;
 }
 
-/* Used chains that were not popped; of a lying device any number, but no fewer than it announced. */
+/* Used chains that were not popped; of a lying device any number, but no fewer than announced. */
 static uint16_t vq_n_there(const struct virtqueue *vq)
 {
     uint16_t n_there = vq_distance(ring_load16(&vq->used->idx), vq->n_used);

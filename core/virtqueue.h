@@ -26,8 +26,8 @@
  *            ever read back, so it does not matter what the device writes there.
  * Cost:      constant in the size of the queue and in the number of chains in flight, but for
  *            virtqueue_init() and virtqueue_drain().
- * Threads:   none; an interrupt handler may call virtqueue_used_interrupt() and virtqueue_has_used()
- *            and nothing else.
+ * Threads:   none; an interrupt handler may call virtqueue_used_interrupt() and
+ *            virtqueue_has_used(), and nothing else.
  * Units:     lengths in bytes, queue sizes in descriptors.
  */
 #ifndef CORE_VIRTQUEUE_H
@@ -290,7 +290,7 @@ bool virtqueue_used_interrupt(struct virtqueue *vq);
  * virtqueue_disable_callbacks(); so ask again before each sleep.
  *
  * @param vq  initialised
- * @return whether there is something to pop; also true on a broken queue, to which no interrupt comes
+ * @return whether there is something to pop, or the queue is broken: no interrupt comes to that
  */
 bool virtqueue_enable_callbacks(struct virtqueue *vq);
 

@@ -10,8 +10,8 @@
 #define BIND_VERSION 0x20
 
 /*
- * EDK2's disk driver takes the memory of 64 blocks, for the disk and for each partition: with blocks
- * of 2 MiB a single disk would leave a small machine's kernel none.
+ * EDK2's disk driver takes the memory of 64 blocks, for the disk and for each partition: one disk
+ * with blocks of 2 MiB would leave a small machine's kernel none.
  */
 #define BIND_SEARCHED_BLOCK_BYTES_MAX (64u << 10)
 

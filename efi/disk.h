@@ -53,7 +53,7 @@ EFI_STATUS disk_open(struct disk *disk, EFI_HANDLE controller, EFI_PCI_IO_PROTOC
  */
 EFI_STATUS disk_close(struct disk *disk);
 
-/** Whether the last request of this open disk failed: disk_report_failure() has something to say. */
+/** Whether the last request of this open disk failed, so that disk_report_failure() knows why. */
 bool disk_has_failed(const struct disk *disk);
 
 /**

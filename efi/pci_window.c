@@ -81,7 +81,10 @@ static const struct vio_window_ops window_config_ops = {
     .write = window_write_config,
 };
 
-/* What the firmware says of one of its BAR indices, by its address on the bus; 0 bytes: absent, unassigned, or I/O space. */
+/*
+ * What the firmware says of one of its BAR indices, by its address on the bus; 0 bytes: absent,
+ * unassigned, or I/O space.
+ */
 struct firmware_bar {
     uint64_t address;
     uint64_t bytes;

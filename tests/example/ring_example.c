@@ -43,7 +43,7 @@ int main(int argc, char **argv)
     const struct vio_transport_ops ops = {.notify = example_device_notify};
     const struct vio_transport transport = {.ops = &ops, .context = &device};
 
-    /* Memory that both sides use. Here the device's address is the pointer; elsewhere ask the bus. */
+    /* Memory that both sides use. Here a device address is a pointer; elsewhere the bus says. */
     static _Alignas(VIRTQ_DESC_ALIGN) char ring_memory[1024], table_memory[1024];
     struct vio_dma rings = {ring_memory, (uintptr_t)ring_memory, sizeof(ring_memory), NULL};
     struct vio_dma tables = {table_memory, (uintptr_t)table_memory, sizeof(table_memory), NULL};
