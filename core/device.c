@@ -199,6 +199,8 @@ static vio_status device_set_up_queues(struct vio_device *device,
     if (status != VIO_OK)
         return device_fail(device, status, "the device refused the configuration vector",
                            VIO_NO_VECTOR);
+    if (plan->set_up_queues)
+        return plan->set_up_queues(device, plan->context);
     for (unsigned i = 0; i < plan->n_queues; i++) {
         status = vio_device_set_up_queue(device, &plan->queues[i]);
         if (status != VIO_OK)
@@ -293,9 +295,18 @@ vio_status vio_device_read_config(struct vio_device *device, const struct vio_co
                 *(uint64_t *)(void *)((uint8_t *)ret_values + fields[i].destination) =
                     device_read_field(device, &fields[i]);
         }
-        if (generation == transport->ops->get_config_generation(transport->context))
+        if (generation == transport->ops->get_config_generation(transport->context)) {
+            device->config_generation = generation;
             return VIO_OK;
+        }
     }
     return device_fail(device, VIO_ERR_DEVICE,
                        "the configuration changes all the time, its generation is", generation);
+}
+
+bool vio_device_config_has_changed(const struct vio_device *device)
+{
+    const struct vio_transport *transport = device->transport;
+
+    return transport->ops->get_config_generation(transport->context) != device->config_generation;
 }

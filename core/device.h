@@ -45,8 +45,9 @@ struct vio_failure {
 struct vio_device {
     const struct vio_transport *transport;
     const struct vio_platform *platform;
-    uint64_t offered;  /**< features that the device offers */
-    uint64_t accepted; /**< features that are in force; 0 before FEATURES_OK */
+    uint64_t offered;           /**< features that the device offers */
+    uint64_t accepted;          /**< features that are in force; 0 before FEATURES_OK */
+    uint32_t config_generation; /**< of what vio_device_read_config() read last */
     struct vio_failure failure;
 };
 
@@ -74,6 +75,11 @@ struct vio_bring_up_plan {
     void *context;
     const struct vio_queue_plan *queues;
     unsigned n_queues;
+    /**
+     * Instead of queues, for who has to ask the device about them first: calls
+     * vio_device_set_up_queue() for each. NULL: queues are all.
+     */
+    vio_status (*set_up_queues)(struct vio_device *device, void *context);
 };
 
 /**
@@ -137,6 +143,12 @@ VIO_MUST_CHECK vio_status vio_device_reset_queue(struct vio_device *device, uint
  * @return VIO_OK, VIO_ERR_NEEDS_RESET, VIO_ERR_GONE
  */
 VIO_MUST_CHECK vio_status vio_device_check_alive(struct vio_device *device);
+
+/**
+ * Whether the device's configuration is another than vio_device_read_config() read last (2.5.1). One
+ * read of a register, so that it can be asked often where no interrupt tells.
+ */
+bool vio_device_config_has_changed(const struct vio_device *device);
 
 /** Whether a feature is in force. */
 bool vio_device_has(const struct vio_device *device, unsigned feature_bit);

@@ -77,6 +77,12 @@ struct vio_platform_ops {
 struct vio_platform {
     const struct vio_platform_ops *ops;
     void *context;
+    /**
+     * A pointer is the physical address of what it points to, and all memory is contiguous. Then a
+     * buffer need not be mapped for a device without VIRTIO_F_ACCESS_PLATFORM, which reaches the
+     * same memory by the same addresses as we do (6 Reserved Feature Bits).
+     */
+    bool pointers_are_physical;
 };
 
 static inline bool vio_platform_is_complete(const struct vio_platform *platform)

@@ -17,6 +17,7 @@ typedef enum vio_status {
     VIO_ERR_INVALID,   /**< an argument breaks the contract in the header */
     VIO_ERR_RANGE,     /**< beyond the end of the disk */
     VIO_ERR_READ_ONLY, /**< a write to a device that offers VIRTIO_BLK_F_RO */
+    VIO_ERR_ABORTED,   /**< the caller reset the device before it was done */
 
     /* Resources. */
     VIO_ERR_NO_MEMORY,  /**< the platform has no memory or no mapping left */

@@ -1,14 +1,22 @@
 /** @file
- * Block device: read, write, flush.
+ * Block device: an engine that keeps many requests in flight, and blocking calls on top of it.
  * Spec:      virtio 1.4, 5.2 Block Device; 5.2.5 Device Initialization; 5.2.6 Device Operation.
  * Knows:     core/device.h, core/virtqueue.h, and the two seams.
- * Ownership: a buffer is the driver's for the length of the call. When a call ends with a timeout
- *            or a broken queue, the device has been reset, or cut off from memory, before the call
- *            returns, so the buffer is the caller's again.
+ * Use:       virtio_blk_submit() any number of transfers, virtio_blk_publish() once for all of them,
+ *            virtio_blk_poll() until they are done. Blocking calls may be mixed in at any time.
+ * Ownership: a transfer and its buffer are the driver's from VIO_OK of virtio_blk_submit() until the
+ *            transfer is done. Done it is only after the device has answered, or has been reset, or
+ *            cut off from memory: then the buffer is the caller's again in any case.
  * Trust:     a request counts as done only if the device wrote both its status byte and all its
- *            data; anything else is an error, never stale memory passed off as data.
- * Waiting:   every wait has a deadline. After a missed one the device is reset and of no use until
- *            it is opened again; other devices are not concerned.
+ *            data; anything else is an error, never stale memory passed off as data. A device that
+ *            lied on a queue is reset and out of use.
+ * Deadlines: a request that was not answered within request_limit_us of being the oldest in flight
+ *            is given up, and DEVICE_NEEDS_RESET is not waited for: the queue is reset where
+ *            VIRTIO_F_RING_RESET is in force, else the device, which is then brought up again. Reads
+ *            are sent once more, all else has failed. If nothing at all is answered afterwards
+ *            either, the device is out of use, as it is at once when it is gone from its bus, until
+ *            virtio_blk_reset(). Time that passes between two polls counts for 100 ms at most.
+ * Memory:    all at virtio_blk_open(); no request allocates.
  * Units:     sectors are 512 bytes whatever the logical block size is (5.2.4).
  * Threads:   none; calls on one device must not overlap.
  */
@@ -25,11 +33,14 @@
 #include "core/transport.h"
 #include "core/virtqueue.h"
 
-/** Longest time without any completion while requests are in flight. */
+/** Default of virtio_blk.request_limit_us. */
 #define BLK_REQUEST_LIMIT_US 30000000u
 
-/** Requests in flight at the same time, if the queue is large enough. */
-#define BLK_SLOTS_MAX 32u
+/** Descriptors, and so requests in flight, of all queues together; the device may force fewer. */
+#define BLK_DEPTH_MAX 256u
+
+/** Queues in use; a further one is only taken while those before hold less than BLK_DEPTH_MAX. */
+#define BLK_QUEUES_MAX 8u
 
 /** Longest single request; a longer transfer becomes several. */
 #define BLK_REQUEST_BYTES_MAX (4u << 20)
@@ -37,49 +48,116 @@
 /** Data descriptors per request; matters only to a device with a small size_max. */
 #define BLK_SEGMENTS_MAX 16u
 
+/** How a device wants DISCARD, WRITE_ZEROES or SECURE_ERASE to be cut. */
+struct virtio_blk_range_limit {
+    uint32_t sectors_max;       /**< in one request, whole blocks; 0: the device cannot do it */
+    uint32_t alignment_sectors; /**< of where a longer range is cut; at least 1 */
+};
+
 /** What is known of a disk once it is open. */
 struct virtio_blk_info {
-    uint64_t capacity_sectors;
+    uint64_t capacity_sectors;       /**< 0 after a change to something that makes no sense */
     uint32_t block_bytes;            /**< logical block: a power of two from 512 to 2 MiB */
     uint8_t physical_block_exp;      /**< log2 of logical blocks per physical block */
     uint8_t alignment_offset_blocks; /**< of the first aligned logical block */
+    uint32_t optimal_blocks;         /**< suggested length of a transfer; 0: none */
     bool read_only;
-    bool has_flush;
-    uint16_t queue_size;
+    bool has_flush;      /**< there is a volatile cache, and flush requests empty it */
+    bool may_unmap;      /**< WRITE_ZEROES can deallocate */
+    uint16_t queue_size; /**< of each queue */
+    uint16_t n_queues;
+    struct virtio_blk_range_limit discard;
+    struct virtio_blk_range_limit write_zeroes;
+    struct virtio_blk_range_limit secure_erase;
 };
 
 /** What was done so far. */
 struct virtio_blk_counters {
-    uint64_t requests; /**< sent to the device */
+    uint64_t requests;      /**< sent to the device */
+    uint64_t notifications; /**< of all queues */
     uint64_t bytes_read;
     uint64_t bytes_written;
+    uint64_t recoveries; /**< of a queue or the device */
+};
+
+/** What a transfer does. */
+enum virtio_blk_operation {
+    VIRTIO_BLK_READ,
+    VIRTIO_BLK_WRITE,
+    VIRTIO_BLK_FLUSH, /**< sent when all that was submitted before is done */
+    VIRTIO_BLK_DISCARD,
+    VIRTIO_BLK_WRITE_ZEROES,
+    VIRTIO_BLK_SECURE_ERASE,
+    VIRTIO_BLK_GET_ID,
+};
+
+/** Something to be done, of any length: it becomes as many requests as the device's limits ask for. */
+struct virtio_blk_transfer {
+    /* The caller's; left alone until the transfer is done. */
+    enum virtio_blk_operation operation;
+    uint64_t sector; /**< a multiple of the logical block; 0 for FLUSH and GET_ID */
+    void *buffer; /**< READ, WRITE: of bytes; GET_ID: of VIRTIO_BLK_ID_BYTES; else not looked at */
+    uint64_t
+        bytes;  /**< a multiple of the logical block, 0 allowed; not looked at for FLUSH, GET_ID */
+    bool unmap; /**< WRITE_ZEROES: the device may deallocate, where info.may_unmap */
+    bool after_all; /**< not sent before all that was submitted earlier is done */
+    bool is_guess;  /**< a failure is no news: neither failure nor failed are written */
+    bool is_queued; /**< virtio_blk_next_done() gives it back */
+
+    /* For reading. */
+    bool done;
+    vio_status status; /**< once done: VIO_OK, or the first failure */
+
+    /* Private. */
+    struct virtio_blk_transfer *next;
+    uint64_t next_sector;
+    uint8_t *next_buffer;
+    uint64_t bytes_left;
+    bool is_unsent; /**< FLUSH and GET_ID, of which there is nothing left to count */
+    uint16_t n_in_flight;
 };
 
 /** Private: one request in flight. */
 struct blk_slot {
-    struct blk_slot_memory *memory; /**< header and status */
+    struct blk_slot_memory *memory; /**< header, status, and what is too small to be mapped */
     dma_addr memory_addr;
+    struct virtio_blk_transfer *transfer;
     struct vio_mapping mapping;
-    uint32_t data_bytes; /**< 0: nothing is mapped */
-    bool device_writes;  /**< the data: a read */
+    dma_addr data_addr;
     uint64_t sector;
-    struct blk_slot *next_free;
+    uint32_t data_bytes;   /**< that the device moves; 0: none */
+    uint32_t bytes;        /**< of the transfer that the request stands for */
+    uint8_t queue;         /**< by number */
+    bool is_mapped;        /**< the data */
+    bool device_writes;    /**< the data */
+    bool was_retried;      /**< after a recovery */
+    struct blk_slot *next; /**< free, or in flight in the order of sending */
+    struct blk_slot *previous;
+};
+
+/** Private. */
+struct blk_transfer_list {
+    struct virtio_blk_transfer *first;
+    struct virtio_blk_transfer **end;
 };
 
 /** The request that failed last, of those that were sent or could not be mapped; for a message. */
 struct virtio_blk_failed_request {
-    const char *verb; /**< "read", "write", "flush" */
+    const char *verb; /**< "read", "write", "flush" … */
     uint64_t sector;
-    size_t bytes;
+    uint64_t bytes;
 };
 
-/** All fields are private to blk.c but for those said to be for reading. */
+/** All fields are private to devices/blk*.c but for those said to be for reading. */
 struct virtio_blk {
     struct vio_device device;                /**< device.failure is for reading */
     struct virtio_blk_info info;             /**< for reading */
-    struct virtio_blk_counters counters;     /**< for reading; notifications: vq.counters */
+    struct virtio_blk_counters counters;     /**< for reading */
     struct virtio_blk_failed_request failed; /**< for reading */
-    struct virtqueue vq;
+    struct virtqueue queues[BLK_QUEUES_MAX];
+    uint64_t request_limit_us; /**< for writing, after virtio_blk_open() */
+    bool quarantined;   /**< for reading: it confirmed no reset, and what it knows is not freed */
+    bool has_unflushed; /**< for reading: something was changed since the last flush */
 
     struct vio_transport transport;
     struct vio_platform platform;
@@ -87,14 +165,30 @@ struct virtio_blk {
     struct vio_dma indirect;
     struct vio_dma slot_memory;
     void *shadow;
-    struct blk_slot slots[BLK_SLOTS_MAX];
+    struct blk_slot slots[BLK_DEPTH_MAX];
     struct blk_slot *free_slots;
+    struct blk_slot *oldest; /**< in flight */
+    struct blk_slot *newest;
+    struct blk_transfer_list waiting; /**< not sent, or not completely */
+    struct blk_transfer_list finished;
+    uint16_t n_in_flight;
+    uint16_t n_changing; /**< transfers under way that are no reads */
+    uint8_t next_queue;
+    bool maps_buffers;
+
     uint32_t request_bytes_max; /**< a multiple of the block size */
     uint32_t segment_bytes_max;
     uint16_t segments_max; /**< data descriptors per request */
     uint64_t declined_features;
-    vio_status dead;  /**< VIO_OK, or why the device is of no use any more */
-    bool quarantined; /**< for reading: it confirmed no reset, and what it knows is not freed */
+    vio_status dead; /**< VIO_OK, or why the device is of no use any more */
+
+    /* Time that counts, in microseconds. */
+    uint64_t waited_us;
+    uint64_t last_look_us;    /**< by the platform's clock */
+    bool is_watched;          /**< last_look_us is of now, and not of before a pause */
+    uint64_t next_alive_us;   /**< by waited_us, as are the following */
+    uint64_t oldest_since_us; /**< that request is the oldest in flight */
+    bool recovered_in_vain;   /**< nothing was answered since the last recovery */
 };
 
 /**
@@ -116,8 +210,9 @@ VIO_MUST_CHECK vio_status virtio_blk_open(struct virtio_blk *blk,
                                           uint64_t declined_features);
 
 /**
- * Reset the device and give back all memory. If the device does not confirm the reset it is cut off
- * from the bus, and the memory it knows is left allocated for good.
+ * Reset the device and give back all memory. Transfers under way end with VIO_ERR_GONE. If the
+ * device does not confirm the reset it is cut off from the bus, and the memory it knows is left
+ * allocated for good.
  *
  * @param blk  open
  */
@@ -132,16 +227,88 @@ void virtio_blk_close(struct virtio_blk *blk);
 void virtio_blk_shutdown(struct virtio_blk *blk);
 
 /**
+ * Reset the device, bring it up again, and end all transfers under way with VIO_ERR_ABORTED. Brings
+ * back a device that was out of use, if it lets itself be brought up.
+ *
+ * @param blk  open
+ * @return VIO_OK, or why the device is out of use now
+ */
+VIO_MUST_CHECK vio_status virtio_blk_reset(struct virtio_blk *blk);
+
+/**
+ * Take a transfer. Transfers are sent in the order of their submission, and may end in any other:
+ * who needs an order says so by after_all, or submits the next one when the first is done.
+ * The device need not see anything before virtio_blk_publish().
+ *
+ * @param blk       open
+ * @param transfer  the caller's part filled in; the rest is written here
+ * @return VIO_OK: it will be done, though perhaps with a failure, and may be done already. Else it
+ *         was not taken and is not done: VIO_ERR_INVALID for a broken multiple; VIO_ERR_RANGE beyond
+ *         the end; VIO_ERR_READ_ONLY; VIO_ERR_UNSUPPORTED for what the device does not offer; why
+ *         the device is out of use
+ */
+VIO_MUST_CHECK vio_status virtio_blk_submit(struct virtio_blk *blk,
+                                            struct virtio_blk_transfer *transfer);
+
+/** Let the device see all that was submitted: at most one notification per queue. */
+void virtio_blk_publish(struct virtio_blk *blk);
+
+/**
+ * Look for answers, send what has been waiting for room, publish it, and watch the deadlines.
+ * Never waits, but for a reset that has become necessary (VIO_RESET_LIMIT_US each).
+ *
+ * @param blk  open
+ * @return number of requests that were answered
+ */
+unsigned virtio_blk_poll(struct virtio_blk *blk);
+
+/** Publish, and poll until this transfer, submitted before, is done; its status. */
+VIO_MUST_CHECK vio_status virtio_blk_wait(struct virtio_blk *blk,
+                                          const struct virtio_blk_transfer *transfer);
+
+/** The next transfer with is_queued that is done, in the order of their ends; NULL when none. */
+struct virtio_blk_transfer *virtio_blk_next_done(struct virtio_blk *blk);
+
+/** Whether any transfer is not done. */
+bool virtio_blk_is_busy(const struct virtio_blk *blk);
+
+/** Whether a transfer other than a read is not done: then what a read gives is not settled. */
+bool virtio_blk_is_changing(const struct virtio_blk *blk);
+
+/** Forget device.failure, so that what is there later is of a later request. */
+void virtio_blk_forget_failure(struct virtio_blk *blk);
+
+/**
+ * Look whether the device has another capacity than info says (5.2.6.1: the driver SHOULD check it
+ * on a configuration change), and take it over.
+ *
+ * @param blk  open
+ * @return whether info.capacity_sectors has changed
+ */
+bool virtio_blk_refresh(struct virtio_blk *blk);
+
+/* --- Blocking calls (devices/blk_blocking.c) ------------------------------------------------- */
+
+/**
+ * Carry a transfer out. A failure may be VIO_ERR_NO_MEMORY; VIO_ERR_IO and VIO_ERR_UNSUPPORTED from
+ * the status byte; VIO_ERR_DEVICE for an answer against the specification; VIO_ERR_TIMEOUT,
+ * VIO_ERR_NEEDS_RESET, VIO_ERR_GONE, VIO_ERR_QUEUE_BROKEN: see Deadlines and Trust above.
+ *
+ * @param blk       open
+ * @param transfer  as for virtio_blk_submit(); forgets an earlier device.failure
+ * @return what virtio_blk_submit() returned, or the transfer's status
+ */
+VIO_MUST_CHECK vio_status virtio_blk_run(struct virtio_blk *blk,
+                                         struct virtio_blk_transfer *transfer);
+
+/**
  * Read whole logical blocks. Large reads become several requests in flight at once.
  *
  * @param blk     open
  * @param sector  of 512 bytes; a multiple of the logical block
  * @param buffer  of @p bytes; undefined on failure
  * @param bytes   a multiple of the logical block; 0 is allowed and does nothing
- * @return VIO_OK; VIO_ERR_INVALID for a broken multiple; VIO_ERR_RANGE beyond the end (nothing was
- *         sent); VIO_ERR_NO_MEMORY; VIO_ERR_IO and VIO_ERR_UNSUPPORTED from the status byte;
- *         VIO_ERR_DEVICE for an answer against the specification; VIO_ERR_TIMEOUT,
- *         VIO_ERR_NEEDS_RESET, VIO_ERR_GONE, VIO_ERR_QUEUE_BROKEN: the device is of no use any more
+ * @return as virtio_blk_run()
  */
 VIO_MUST_CHECK vio_status virtio_blk_read(struct virtio_blk *blk, uint64_t sector, void *buffer,
                                           size_t bytes);
@@ -153,17 +320,17 @@ VIO_MUST_CHECK vio_status virtio_blk_read(struct virtio_blk *blk, uint64_t secto
  * @param sector  as for virtio_blk_read()
  * @param buffer  of @p bytes, not changed
  * @param bytes   as for virtio_blk_read()
- * @return as virtio_blk_read(), and VIO_ERR_READ_ONLY (nothing was sent)
+ * @return as virtio_blk_run()
  */
 VIO_MUST_CHECK vio_status virtio_blk_write(struct virtio_blk *blk, uint64_t sector,
                                            const void *buffer, size_t bytes);
 
 /**
  * Make all completed writes durable. Sends nothing, and succeeds, where the device has no cache to
- * flush (VIRTIO_BLK_F_FLUSH not negotiated, 5.2.5) or is read-only.
+ * flush (5.2.5), is read-only, or nothing was changed through this driver since the last flush.
  *
  * @param blk  open
- * @return VIO_OK or as virtio_blk_read()
+ * @return VIO_OK or as virtio_blk_run()
  */
 VIO_MUST_CHECK vio_status virtio_blk_flush(struct virtio_blk *blk);
 

@@ -1,20 +1,42 @@
 /** @file
- * What devices/blk.c and devices/blk_setup.c share, and nobody else sees.
+ * What the files devices/blk*.c share, and nobody else sees.
  * Spec:  virtio 1.4, 5.2.5 Device Initialization; 5.2.6 Device Operation.
+ * Files: blk.c          opening, closing, memory
+ *        blk_setup.c    what a disk is like: features, configuration, queues, limits
+ *        blk_engine.c   from transfers to requests, and back
+ *        blk_request.c  one request: header, data and status as a chain, and what its answer means
+ *        blk_recover.c  deadlines, and what happens to a device that misses one
+ *        blk_blocking.c calls that wait
  */
 #ifndef DEVICES_BLK_PRIVATE_H
 #define DEVICES_BLK_PRIVATE_H
 
+#include "core/le.h"
 #include "devices/blk.h"
-
-#define BLK_QUEUE_INDEX 0u
-#define BLK_QUEUE_SIZE  128u
+#include "devices/blk_spec.h"
 
 /** Header and status around the data. */
 #define BLK_OVERHEAD_BUFFERS 2u
 
 /** Longest chain, and so longest indirect table. */
 #define BLK_CHAIN_BUFFERS_MAX (BLK_OVERHEAD_BUFFERS + BLK_SEGMENTS_MAX)
+
+/** A step of the clock that is longer than that is the machine's pause, not the device's. */
+#define BLK_STEP_MAX_US 100000u
+
+/** What the device shares with us per request: a cache line. */
+struct blk_slot_memory {
+    struct virtio_blk_req_header header;
+    uint8_t status;
+    uint8_t padding[15];
+    union {
+        struct virtio_blk_discard_write_zeroes range;
+        uint8_t id[VIRTIO_BLK_ID_BYTES];
+        uint8_t space[32];
+    } data;
+};
+
+_Static_assert(sizeof(struct blk_slot_memory) == 64, "slots are laid out as an array");
 
 /**
  * Note why something failed, unless something did before: what went wrong first is what a person
@@ -34,12 +56,78 @@ static inline vio_status blk_refuse(struct virtio_blk *blk, vio_status status, c
     return status;
 }
 
+static inline bool blk_is_write(enum virtio_blk_operation operation)
+{
+    return operation != VIRTIO_BLK_READ && operation != VIRTIO_BLK_GET_ID;
+}
+
+/* --- blk_setup.c ----------------------------------------------------------------------------- */
+
+/** Bytes of the rings of all queues, however many and large they become. */
+size_t blk_setup_ring_bytes(void);
+
 /**
- * Bring the device up: features, configuration, queue, and the limits that follow from them.
+ * Bring the device up: features, configuration, queues, and the limits that follow from them.
  *
  * @param blk  opened as a vio_device, its memory allocated
  * @return VIO_OK or why this device is not driven; then it has to be reset
  */
 VIO_MUST_CHECK vio_status blk_setup_bring_up(struct virtio_blk *blk);
+
+/** Make one queue anew in its part of the memory; also after its reset. */
+VIO_MUST_CHECK vio_status blk_setup_queue(struct virtio_blk *blk, uint16_t index);
+
+/* --- blk_request.c --------------------------------------------------------------------------- */
+
+/** All slots on the free list. */
+void blk_request_make_slots(struct virtio_blk *blk);
+
+/**
+ * One request of the transfer into a queue, from where the transfer stands; nothing is published.
+ *
+ * @param blk       in use
+ * @param transfer  stays as it is
+ * @param bytes     of the transfer that the request is to stand for
+ * @return VIO_OK; VIO_ERR_QUEUE_FULL and VIO_ERR_NO_MEMORY, which pass as requests end
+ */
+VIO_MUST_CHECK vio_status blk_request_send(struct virtio_blk *blk,
+                                           struct virtio_blk_transfer *transfer, uint32_t bytes);
+
+/** Put a request that is in flight into its queue, which is new and empty, once more. */
+VIO_MUST_CHECK vio_status blk_request_send_again(struct virtio_blk *blk, struct blk_slot *slot);
+
+/** What the answer means. A failure is noted, unless the transfer is a guess. */
+VIO_MUST_CHECK vio_status blk_request_judge(struct virtio_blk *blk, const struct blk_slot *slot,
+                                            uint32_t used_len);
+
+/** Take a request out of flight: the caller's buffer is his again, the slot is free. */
+VIO_MUST_CHECK vio_status blk_request_release(struct virtio_blk *blk, struct blk_slot *slot);
+
+/* --- blk_engine.c ---------------------------------------------------------------------------- */
+
+/** One request of a transfer has ended, one way or the other; releases the slot. */
+void blk_engine_end_request(struct virtio_blk *blk, struct blk_slot *slot, vio_status status);
+
+/** No transfer that waits to be sent, completely or in part, goes on. */
+void blk_engine_fail_waiting(struct virtio_blk *blk, vio_status status);
+
+/** Note a transfer's first failure, for who asks what went wrong. */
+void blk_engine_note_failure(struct virtio_blk *blk, struct virtio_blk_transfer *transfer,
+                             vio_status status, uint64_t sector, uint64_t bytes);
+
+/* --- blk_recover.c --------------------------------------------------------------------------- */
+
+/** Let time pass, and see to a device that does not answer. Only while requests are in flight. */
+void blk_recover_watch(struct virtio_blk *blk);
+
+/** The device is of no use any more: stop it, and fail all that is under way. */
+void blk_recover_give_up(struct virtio_blk *blk, vio_status reason);
+
+/**
+ * Take away the device's memory: by a reset that it confirms; else it is cut off and quarantined.
+ *
+ * @return whether it has let go
+ */
+bool blk_recover_stop_device(struct virtio_blk *blk);
 
 #endif

@@ -89,7 +89,7 @@ static void main_report_reading(void *context)
         return;
     message_line(L"read %ld bytes in %ld requests, %ld notifications, %ld ms",
                  disk->blk.counters.bytes_read, disk->blk.counters.requests,
-                 disk->blk.vq.counters.notifications, (clock_now_us() - boot->take_over_us) / 1000);
+                 disk->blk.counters.notifications, (clock_now_us() - boot->take_over_us) / 1000);
 }
 
 static void main_report_entry(const struct chosen_entry *chosen)

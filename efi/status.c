@@ -10,6 +10,7 @@ static const struct {
     [VIO_ERR_INVALID] = {EFI_INVALID_PARAMETER, "invalid argument"},
     [VIO_ERR_RANGE] = {EFI_INVALID_PARAMETER, "beyond the end of the disk"},
     [VIO_ERR_READ_ONLY] = {EFI_WRITE_PROTECTED, "the disk is read-only"},
+    [VIO_ERR_ABORTED] = {EFI_ABORTED, "the device was reset"},
     [VIO_ERR_NO_MEMORY] = {EFI_OUT_OF_RESOURCES, "out of memory"},
     [VIO_ERR_QUEUE_FULL] = {EFI_OUT_OF_RESOURCES, "the queue is full"},
     [VIO_EMPTY] = {EFI_NOT_READY, "nothing there yet"},

@@ -8,6 +8,7 @@
 
 /* A request while it is looked at. */
 struct fake_job {
+    struct fake_ring *ring;
     uint16_t head;
     unsigned number;
     struct fake_part parts[1024];
@@ -56,7 +57,8 @@ static uint8_t *fake_status_byte(const struct fake_blk_device *device, const str
 
 static void fake_sum_data(const struct fake_blk_device *device, struct fake_job *job)
 {
-    bool device_writes = job->request.type == VIRTIO_BLK_T_IN;
+    bool device_writes =
+        job->request.type == VIRTIO_BLK_T_IN || job->request.type == VIRTIO_BLK_T_GET_ID;
     unsigned n_data = job->n_parts - 2;
 
     for (unsigned i = 1; i <= n_data; i++) {
@@ -72,6 +74,42 @@ static void fake_sum_data(const struct fake_blk_device *device, struct fake_job 
         assert_true(n_data <= fake_config32(device, VIRTIO_BLK_CONFIG_SEG_MAX));
 }
 
+/* 5.2.6.1: a whole number of segments, of which this driver sends one; within the limits. */
+static void fake_check_range(const struct fake_blk_device *device,
+                             const struct fake_blk_request *request)
+{
+    static const struct {
+        uint32_t type;
+        unsigned feature_bit;
+        uint32_t sectors_max_at;
+    } kinds[] = {
+        {VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_CONFIG_MAX_DISCARD_SECTORS},
+        {VIRTIO_BLK_T_WRITE_ZEROES, VIRTIO_BLK_F_WRITE_ZEROES,
+         VIRTIO_BLK_CONFIG_MAX_WRITE_ZEROES_SECTORS},
+        {VIRTIO_BLK_T_SECURE_ERASE, VIRTIO_BLK_F_SECURE_ERASE,
+         VIRTIO_BLK_CONFIG_MAX_SECURE_ERASE_SECTORS},
+    };
+    unsigned kind = 0;
+
+    while (kinds[kind].type != request->type)
+        kind++;
+    assert_true(fake_accepted(device, kinds[kind].feature_bit));
+    assert_int_equal(request->data_bytes, sizeof(struct virtio_blk_discard_write_zeroes));
+    assert_int_equal(request->sector, 0);
+    assert_in_range(request->range_sectors, 1, fake_config32(device, kinds[kind].sectors_max_at));
+    assert_true(request->range_sector <= device->sectors);
+    assert_true(request->range_sectors <= device->sectors - request->range_sector);
+    assert_false(request->range_flags & ~VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP);
+    if (request->type != VIRTIO_BLK_T_WRITE_ZEROES)
+        assert_int_equal(request->range_flags, 0);
+}
+
+static bool fake_is_range(uint32_t type)
+{
+    return type == VIRTIO_BLK_T_DISCARD || type == VIRTIO_BLK_T_WRITE_ZEROES ||
+           type == VIRTIO_BLK_T_SECURE_ERASE;
+}
+
 static void fake_check_request(const struct fake_blk_device *device, const struct fake_job *job)
 {
     const struct fake_blk_request *request = &job->request;
@@ -84,10 +122,19 @@ static void fake_check_request(const struct fake_blk_device *device, const struc
         assert_int_equal(request->data_bytes, 0);
         return;
     }
+    if (request->type == VIRTIO_BLK_T_GET_ID) {
+        assert_int_equal(request->sector, 0);
+        assert_int_equal(request->data_bytes, VIRTIO_BLK_ID_BYTES);
+        return;
+    }
+    if (request->type != VIRTIO_BLK_T_IN)
+        assert_false(device->transport.offered & VIO_FEATURE(VIRTIO_BLK_F_RO));
+    if (fake_is_range(request->type)) {
+        fake_check_range(device, request);
+        return;
+    }
     if (request->type != VIRTIO_BLK_T_IN && request->type != VIRTIO_BLK_T_OUT)
         fail_msg("a request of type %u", request->type);
-    if (request->type == VIRTIO_BLK_T_OUT)
-        assert_false(device->transport.offered & VIO_FEATURE(VIRTIO_BLK_F_RO));
     assert_true(request->data_bytes > 0);
     assert_int_equal(request->data_bytes % device->block_bytes, 0);
     assert_int_equal(request->sector % (device->block_bytes / VIRTIO_BLK_SECTOR_BYTES), 0);
@@ -95,38 +142,82 @@ static void fake_check_request(const struct fake_blk_device *device, const struc
     assert_true(n_sectors <= device->sectors - request->sector);
 }
 
-static void fake_read_job(const struct fake_blk_device *device, uint16_t head, struct fake_job *job)
+static void fake_read_range(const struct fake_blk_device *device, struct fake_job *job)
 {
-    job->head = head;
-    job->request = (struct fake_blk_request){.head = head};
-    job->n_parts = fake_ring_read_chain(&device->ring, head, job->parts);
+    struct virtio_blk_discard_write_zeroes range;
+
+    assert_int_equal(job->n_parts, 3);
+    memcpy(&range, fake_platform_reach(device->platform, job->parts[1].addr, sizeof(range), false),
+           sizeof(range));
+    job->request.range_sector = le64_to(range.sector);
+    job->request.range_sectors = le32_to(range.num_sectors);
+    job->request.range_flags = le32_to(range.flags);
+}
+
+static void fake_read_job(struct fake_blk_device *device, const struct fake_pending *pending,
+                          struct fake_job *job)
+{
+    job->ring = &device->rings[pending->queue];
+    job->head = pending->head;
+    job->request = (struct fake_blk_request){.head = pending->head, .queue = pending->queue};
+    job->n_parts = fake_ring_read_chain(job->ring, pending->head, job->parts);
     fake_read_header(device, job);
     job->request.status_byte = fake_status_byte(device, job);
     fake_sum_data(device, job);
+    if (fake_is_range(job->request.type))
+        fake_read_range(device, job);
 }
 
-static void fake_take_requests(struct fake_blk_device *device)
+static void fake_take_from_queue(struct fake_blk_device *device, uint16_t queue)
 {
     static struct fake_job job;
-    uint16_t head;
+    struct fake_ring *ring = &device->rings[queue];
+    struct fake_pending pending = {.queue = queue};
 
-    while (fake_ring_take(&device->ring, &head)) {
-        fake_read_job(device, head, &job);
+    while (fake_ring_take(ring, &pending.head)) {
+        fake_read_job(device, &pending, &job);
         fake_check_request(device, &job);
         if (device->n_requests < FAKE_BLK_RECORDS)
             device->requests[device->n_requests] = job.request;
         device->n_requests++;
         assert_true(device->n_pending < FAKE_BLK_PENDING);
-        device->pending[device->n_pending++] = head;
+        device->pending[device->n_pending++] = pending;
     }
     if (fake_accepted(device, VIRTIO_F_EVENT_IDX))
-        fake_ring_set_no_notify(&device->ring, device->polls);
+        fake_ring_set_no_notify(ring, device->polls);
+}
+
+static void fake_take_requests(struct fake_blk_device *device)
+{
+    for (uint16_t i = 0; i < FAKE_QUEUES; i++) {
+        if (device->transport.queues[i].enabled)
+            fake_take_from_queue(device, i);
+    }
     if (device->n_pending > device->n_pending_max)
         device->n_pending_max = device->n_pending;
 }
 
+static void fake_write_id(struct fake_blk_device *device, const struct fake_job *job)
+{
+    char id[VIRTIO_BLK_ID_BYTES + 1] = {0};
+
+    if (device->id)
+        snprintf(id, sizeof(id), "%s", device->id);
+    memcpy(fake_platform_reach(device->platform, job->parts[1].addr, VIRTIO_BLK_ID_BYTES, true), id,
+           VIRTIO_BLK_ID_BYTES);
+}
+
 static void fake_move_data(struct fake_blk_device *device, const struct fake_job *job)
 {
+    if (job->request.type == VIRTIO_BLK_T_GET_ID) {
+        fake_write_id(device, job);
+        return;
+    }
+    if (fake_is_range(job->request.type)) {
+        memset(device->image + job->request.range_sector * VIRTIO_BLK_SECTOR_BYTES, 0,
+               (size_t)job->request.range_sectors * VIRTIO_BLK_SECTOR_BYTES);
+        return;
+    }
     uint8_t *image = device->image + job->request.sector * VIRTIO_BLK_SECTOR_BYTES;
 
     for (unsigned i = 1; i + 1 < job->n_parts; i++) {
@@ -143,21 +234,26 @@ static void fake_move_data(struct fake_blk_device *device, const struct fake_job
 
 static uint32_t fake_honest_len(const struct fake_job *job)
 {
-    return 1 + (job->request.type == VIRTIO_BLK_T_IN ? (uint32_t)job->request.data_bytes : 0);
+    bool device_writes =
+        job->request.type == VIRTIO_BLK_T_IN || job->request.type == VIRTIO_BLK_T_GET_ID;
+
+    return 1 + (device_writes ? (uint32_t)job->request.data_bytes : 0);
 }
 
 static void fake_serve(struct fake_blk_device *device, const struct fake_job *job)
 {
     fake_move_data(device, job);
-    *fake_status_byte(device, job) = VIRTIO_BLK_S_OK;
-    fake_ring_return(&device->ring, job->head, fake_honest_len(job));
+    bool is_unknown = job->request.type == VIRTIO_BLK_T_GET_ID && !device->id;
+
+    *fake_status_byte(device, job) = is_unknown ? VIRTIO_BLK_S_UNSUPP : VIRTIO_BLK_S_OK;
+    fake_ring_return(job->ring, job->head, fake_honest_len(job));
 }
 
 static void fake_serve_falsely(struct fake_blk_device *device, const struct fake_job *job)
 {
     uint32_t len = fake_honest_len(job);
     uint32_t value = device->lie_value;
-    struct fake_ring *ring = &device->ring;
+    struct fake_ring *ring = job->ring;
 
     if (device->lie != FAKE_BLK_STATUS && device->lie != FAKE_BLK_NO_DATA)
         fake_move_data(device, job);
@@ -213,7 +309,7 @@ static void fake_serve_one(struct fake_blk_device *device)
     bool lies = device->lie != FAKE_BLK_HONEST && device->n_returned >= device->lie_from &&
                 (device->lie_until == 0 || device->n_returned < device->lie_until);
 
-    fake_read_job(device, device->pending[chosen], &job);
+    fake_read_job(device, &device->pending[chosen], &job);
     device->n_pending--;
     memmove(&device->pending[chosen], &device->pending[chosen + 1],
             (device->n_pending - chosen) * sizeof(device->pending[0]));
@@ -235,7 +331,7 @@ static void fake_on_notify(void *context, uint16_t index)
 {
     struct fake_blk_device *device = context;
 
-    assert_int_equal(index, 0);
+    assert_true(index < FAKE_QUEUES);
     if (device->delay_waits == 0)
         fake_blk_device_serve_all(device);
     else
@@ -247,10 +343,18 @@ static void fake_on_enable(void *context, uint16_t index)
     struct fake_blk_device *device = context;
     const struct fake_queue *queue = &device->transport.queues[index];
 
-    fake_ring_attach(&device->ring, device->platform, queue->size, &queue->addresses,
+    fake_ring_attach(&device->rings[index], device->platform, queue->size, &queue->addresses,
                      device->transport.accepted);
     if (device->polls)
-        fake_ring_set_no_notify(&device->ring, true);
+        fake_ring_set_no_notify(&device->rings[index], true);
+}
+
+static void fake_after_reset(struct fake_blk_device *device)
+{
+    if (++device->n_resets != device->reset_is_honest)
+        return;
+    device->lie = FAKE_BLK_HONEST;
+    device->transport.lie = FAKE_HONEST;
 }
 
 static void fake_on_reset(void *context)
@@ -258,6 +362,20 @@ static void fake_on_reset(void *context)
     struct fake_blk_device *device = context;
 
     device->n_pending = 0;
+    fake_after_reset(device);
+}
+
+static void fake_on_queue_reset(void *context, uint16_t index)
+{
+    struct fake_blk_device *device = context;
+    unsigned n_kept = 0;
+
+    for (unsigned i = 0; i < device->n_pending; i++) {
+        if (device->pending[i].queue != index)
+            device->pending[n_kept++] = device->pending[i];
+    }
+    device->n_pending = n_kept;
+    fake_after_reset(device);
 }
 
 static void fake_on_wait(void *context)
@@ -299,6 +417,7 @@ void fake_blk_device_init(struct fake_blk_device *device, struct fake_platform *
     device->transport.on_notify = fake_on_notify;
     device->transport.on_enable = fake_on_enable;
     device->transport.on_reset = fake_on_reset;
+    device->transport.on_queue_reset = fake_on_queue_reset;
     fake_transport_set_config(&device->transport, VIRTIO_BLK_CONFIG_CAPACITY, 8, sectors);
     device->platform = platform;
     platform->on_wait = fake_on_wait;

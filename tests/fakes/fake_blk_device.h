@@ -42,12 +42,22 @@ struct fake_blk_request {
     uint32_t longest_part; /**< of the data */
     uint16_t head;
     const uint8_t *status_byte;
+    uint16_t queue;
+    uint64_t range_sector; /**< DISCARD, WRITE_ZEROES, SECURE_ERASE */
+    uint32_t range_sectors;
+    uint32_t range_flags;
+};
+
+/** A request that was taken and not answered. */
+struct fake_pending {
+    uint16_t queue;
+    uint16_t head;
 };
 
 struct fake_blk_device {
     struct fake_transport transport;
     struct fake_platform *platform;
-    struct fake_ring ring;
+    struct fake_ring rings[FAKE_QUEUES];
     uint8_t *image;
     uint64_t sectors;
     uint32_t block_bytes;
@@ -61,14 +71,17 @@ struct fake_blk_device {
     unsigned delay_waits;      /**< 0: serve all in notify(); n: one request each n waits */
     bool polls;                /**< asks for no notifications and looks at each wait */
     void (*on_wait)(struct fake_blk_device *device);
+    const char *id;           /**< answer to GET_ID; NULL: not supported */
+    unsigned reset_is_honest; /**< at the nth reset the device stops lying; 0: never */
 
     /* What happened */
     struct fake_blk_request requests[FAKE_BLK_RECORDS];
     unsigned n_requests; /**< may exceed FAKE_BLK_RECORDS */
     unsigned n_returned;
     unsigned n_pending_max;
+    unsigned n_resets; /**< of the device, or of a queue */
 
-    uint16_t pending[FAKE_BLK_PENDING];
+    struct fake_pending pending[FAKE_BLK_PENDING];
     unsigned n_pending;
     unsigned waits_left;
     uint64_t shuffle;

@@ -156,6 +156,8 @@ static bool fake_is_queue_reset(void *context, uint16_t index)
         return false;
     if (fake->lie == FAKE_QUEUE_RESET_SLOW && fake->lie_count && --fake->lie_count)
         return false;
+    if (queue->resetting && fake->on_queue_reset)
+        fake->on_queue_reset(fake->context, index);
     queue->was_reset = queue->was_reset || queue->resetting;
     queue->enabled = queue->resetting = false;
     return true;

@@ -56,6 +56,7 @@ struct fake_transport {
     void (*on_notify)(void *context, uint16_t index);
     void (*on_enable)(void *context, uint16_t index);
     void (*on_reset)(void *context);
+    void (*on_queue_reset)(void *context, uint16_t index);
     void (*on_config_read)(void *context, uint32_t offset);
     void *context;
 

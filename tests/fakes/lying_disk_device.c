@@ -106,7 +106,7 @@ static void liar_before_access(void *context, enum vio_mem_access access, const 
 {
     struct lying_disk *disk = context;
     const uint8_t *used = disk->used;
-    uint64_t ring_bytes = sizeof(struct virtq_used_elem) * disk->honest.ring.size;
+    uint64_t ring_bytes = sizeof(struct virtq_used_elem) * disk->honest.rings[0].size;
 
     liar_restore(disk);
     if (access == VIO_MEM_LOAD8) {
@@ -227,7 +227,7 @@ static vio_status liar_enable_queue(void *context, uint16_t index, uint16_t size
     liar_assume_status(disk, VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER |
                                  VIRTIO_STATUS_FEATURES_OK);
     vio_status status = honest->ops->enable_queue(honest->context, index, size, addresses, vector);
-    disk->used = (uint8_t *)fake_ring_used(&disk->honest.ring);
+    disk->used = (uint8_t *)fake_ring_used(&disk->honest.rings[0]);
     disk->may_write = true;
     return status;
 }

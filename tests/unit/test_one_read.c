@@ -64,7 +64,7 @@ static void attach_ring(struct machine *machine)
         .device_area = queue->device_area,
     };
 
-    fake_ring_attach(&machine->disk.ring, &machine->platform, queue->size, &addresses, 0);
+    fake_ring_attach(&machine->disk.rings[0], &machine->platform, queue->size, &addresses, 0);
     machine->disk.transport.queues[0].enabled = true;
 }
 
@@ -146,7 +146,7 @@ static size_t next_access(enum fake_event_kind kind, const void *where, size_t b
 /* Steps 3 to 7: the way down, from the request to the register. Returns where it ended. */
 static size_t assert_way_down(const struct machine *machine)
 {
-    const struct virtqueue *vq = &machine->blk.vq;
+    const struct virtqueue *vq = &machine->blk.queues[0];
 
     /* 3: the buffer is mapped, header and status written. */
     size_t mapped = next(FAKE_MAP, position_read_blocks);
@@ -177,7 +177,7 @@ static size_t assert_way_down(const struct machine *machine)
 /* Steps 8 to 12: the device, and the way up. */
 static void assert_way_up(const struct machine *machine, size_t notification)
 {
-    const struct virtqueue *vq = &machine->blk.vq;
+    const struct virtqueue *vq = &machine->blk.queues[0];
 
     /* 9 and 8: the driver waits, and the device answers meanwhile. */
     size_t wait = next(FAKE_WAIT, notification);

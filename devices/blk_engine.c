@@ -1,0 +1,354 @@
+/* Contract and terms: devices/blk.h, devices/blk_private.h. From transfers to requests, and back. */
+
+#include "devices/blk_private.h"
+
+static const char *const engine_verbs[] = {
+    [VIRTIO_BLK_READ] = "read",
+    [VIRTIO_BLK_WRITE] = "write",
+    [VIRTIO_BLK_FLUSH] = "flush",
+    [VIRTIO_BLK_DISCARD] = "discard",
+    [VIRTIO_BLK_WRITE_ZEROES] = "write of zeroes",
+    [VIRTIO_BLK_SECURE_ERASE] = "secure erase",
+    [VIRTIO_BLK_GET_ID] = "reading of the serial number",
+};
+
+/* --- Lists ------------------------------------------------------------------------------------ */
+
+static void engine_append(struct blk_transfer_list *list, struct virtio_blk_transfer *transfer)
+{
+    transfer->next = NULL;
+    if (list->first)
+        *list->end = transfer;
+    else
+        list->first = transfer;
+    list->end = &transfer->next;
+}
+
+static struct virtio_blk_transfer *engine_take_first(struct blk_transfer_list *list)
+{
+    struct virtio_blk_transfer *transfer = list->first;
+
+    if (transfer)
+        list->first = transfer->next;
+    return transfer;
+}
+
+/* --- The end of a transfer -------------------------------------------------------------------- */
+
+static void engine_finish(struct virtio_blk *blk, struct virtio_blk_transfer *transfer)
+{
+    if (transfer->operation != VIRTIO_BLK_READ)
+        blk->n_changing--;
+    transfer->done = true;
+    if (transfer->is_queued)
+        engine_append(&blk->finished, transfer);
+}
+
+void blk_engine_note_failure(struct virtio_blk *blk, struct virtio_blk_transfer *transfer,
+                             vio_status status, uint64_t sector, uint64_t bytes)
+{
+    if (transfer->status != VIO_OK)
+        return;
+    transfer->status = status;
+    if (!transfer->is_guess)
+        blk->failed = (struct virtio_blk_failed_request){
+            .verb = engine_verbs[transfer->operation], .sector = sector, .bytes = bytes};
+}
+
+static bool engine_is_all_sent(const struct virtio_blk_transfer *transfer)
+{
+    return transfer->status != VIO_OK || (transfer->bytes_left == 0 && !transfer->is_unsent);
+}
+
+static void engine_count_bytes(struct virtio_blk *blk, const struct blk_slot *slot)
+{
+    if (slot->transfer->operation == VIRTIO_BLK_READ)
+        blk->counters.bytes_read += slot->bytes;
+    else if (slot->transfer->operation == VIRTIO_BLK_WRITE)
+        blk->counters.bytes_written += slot->bytes;
+}
+
+void blk_engine_end_request(struct virtio_blk *blk, struct blk_slot *slot, vio_status status)
+{
+    struct virtio_blk_transfer *transfer = slot->transfer;
+
+    vio_status unmapped = blk_request_release(blk, slot);
+    if (status == VIO_OK)
+        status = unmapped;
+    if (status == VIO_OK)
+        engine_count_bytes(blk, slot);
+    else
+        blk_engine_note_failure(blk, transfer, status, slot->sector, slot->bytes);
+    /* What was to be made durable is not, as far as anybody knows. */
+    if (status != VIO_OK && transfer->operation == VIRTIO_BLK_FLUSH)
+        blk->has_unflushed = true;
+    transfer->n_in_flight--;
+    /* One that waits for room is finished by who sends the rest. */
+    if (transfer->n_in_flight == 0 && blk->waiting.first != transfer)
+        engine_finish(blk, transfer);
+}
+
+void blk_engine_fail_waiting(struct virtio_blk *blk, vio_status status)
+{
+    struct virtio_blk_transfer *transfer;
+
+    while ((transfer = engine_take_first(&blk->waiting))) {
+        blk_engine_note_failure(blk, transfer, status, transfer->sector, transfer->bytes);
+        if (transfer->n_in_flight == 0)
+            engine_finish(blk, transfer);
+    }
+}
+
+/* --- Sending ---------------------------------------------------------------------------------- */
+
+static const struct virtio_blk_range_limit *
+engine_range_limit(const struct virtio_blk *blk, const struct virtio_blk_transfer *transfer)
+{
+    switch (transfer->operation) {
+    case VIRTIO_BLK_DISCARD:
+        return &blk->info.discard;
+    case VIRTIO_BLK_WRITE_ZEROES:
+        return &blk->info.write_zeroes;
+    case VIRTIO_BLK_SECURE_ERASE:
+        return &blk->info.secure_erase;
+    default:
+        return NULL;
+    }
+}
+
+/* As long as may be; what is cut ends where the device has its boundaries. */
+static uint32_t engine_range_bytes(const struct virtio_blk *blk,
+                                   const struct virtio_blk_range_limit *limit,
+                                   const struct virtio_blk_transfer *transfer)
+{
+    uint32_t block = blk->info.block_bytes;
+    uint64_t sectors = transfer->bytes_left / VIRTIO_BLK_SECTOR_BYTES;
+    /* A request's length has 32 bits here, whatever the device would take. */
+    uint64_t most = UINT32_MAX / block * (block / VIRTIO_BLK_SECTOR_BYTES);
+
+    if (most > limit->sectors_max)
+        most = limit->sectors_max;
+    if (sectors <= most)
+        return (uint32_t)(sectors * VIRTIO_BLK_SECTOR_BYTES);
+    uint64_t over = (transfer->next_sector + most) % limit->alignment_sectors;
+    return (uint32_t)((over < most ? most - over : most) * VIRTIO_BLK_SECTOR_BYTES);
+}
+
+static uint32_t engine_next_bytes(const struct virtio_blk *blk,
+                                  const struct virtio_blk_transfer *transfer)
+{
+    const struct virtio_blk_range_limit *limit = engine_range_limit(blk, transfer);
+
+    if (limit)
+        return engine_range_bytes(blk, limit, transfer);
+    return transfer->bytes_left < blk->request_bytes_max ? (uint32_t)transfer->bytes_left
+                                                         : blk->request_bytes_max;
+}
+
+/*
+ * The next request of the transfer, as long as may be. With others in flight a lack of anything
+ * passes by itself; without, a shorter request may still find the memory to be mapped.
+ */
+static vio_status engine_send_next(struct virtio_blk *blk, struct virtio_blk_transfer *transfer,
+                                   uint32_t *ret_bytes)
+{
+    uint32_t block = blk->info.block_bytes;
+    uint32_t bytes = engine_next_bytes(blk, transfer);
+
+    for (;;) {
+        vio_status status = blk_request_send(blk, transfer, bytes);
+        *ret_bytes = bytes;
+        if (status != VIO_ERR_NO_MEMORY || bytes <= block || blk->n_in_flight)
+            return status;
+        bytes = bytes / 2 - bytes / 2 % block;
+    }
+}
+
+static void engine_step(struct virtio_blk_transfer *transfer, uint32_t bytes)
+{
+    transfer->is_unsent = false;
+    transfer->next_sector += bytes / VIRTIO_BLK_SECTOR_BYTES;
+    transfer->next_buffer += bytes;
+    transfer->bytes_left -= bytes;
+}
+
+/* As many requests as fit; whether that was all of the transfer. */
+static bool engine_send(struct virtio_blk *blk, struct virtio_blk_transfer *transfer)
+{
+    while (!engine_is_all_sent(transfer)) {
+        uint32_t bytes;
+        vio_status status = engine_send_next(blk, transfer, &bytes);
+        if (status != VIO_OK && blk->n_in_flight)
+            return false;
+        if (status != VIO_OK) {
+            if (!transfer->is_guess)
+                (void)blk_refuse(blk, status, "no memory to map a request of bytes", bytes);
+            blk_engine_note_failure(blk, transfer, status, transfer->next_sector, bytes);
+            return true;
+        }
+        engine_step(transfer, bytes);
+        /* From the first request on, and not before: a flush may be on its way in front of it. */
+        if (blk_is_write(transfer->operation))
+            blk->has_unflushed = transfer->operation != VIRTIO_BLK_FLUSH;
+    }
+    return true;
+}
+
+static bool engine_has_nothing_to_flush(const struct virtio_blk *blk)
+{
+    return !blk->info.has_flush || blk->info.read_only || !blk->has_unflushed;
+}
+
+/* In the order of submission, until one has to wait: for room, or for all in front of it. */
+static void engine_pump(struct virtio_blk *blk)
+{
+    struct virtio_blk_transfer *transfer;
+
+    while ((transfer = blk->waiting.first)) {
+        if (transfer->after_all && blk->n_in_flight && !transfer->n_in_flight &&
+            !engine_is_all_sent(transfer))
+            return;
+        if (transfer->operation == VIRTIO_BLK_FLUSH && engine_has_nothing_to_flush(blk))
+            transfer->is_unsent = false;
+        if (!engine_send(blk, transfer))
+            return;
+        (void)engine_take_first(&blk->waiting);
+        if (transfer->n_in_flight == 0)
+            engine_finish(blk, transfer);
+    }
+}
+
+/* --- Checking --------------------------------------------------------------------------------- */
+
+static vio_status engine_check_range(const struct virtio_blk *blk,
+                                     const struct virtio_blk_transfer *transfer)
+{
+    uint32_t block_sectors = blk->info.block_bytes / VIRTIO_BLK_SECTOR_BYTES;
+
+    if (transfer->sector & (block_sectors - 1) || transfer->bytes & (blk->info.block_bytes - 1))
+        return VIO_ERR_INVALID;
+    /* Written so that nothing can wrap. */
+    if (transfer->sector > blk->info.capacity_sectors ||
+        transfer->bytes / VIRTIO_BLK_SECTOR_BYTES > blk->info.capacity_sectors - transfer->sector)
+        return VIO_ERR_RANGE;
+    return VIO_OK;
+}
+
+static vio_status engine_check(const struct virtio_blk *blk,
+                               const struct virtio_blk_transfer *transfer)
+{
+    const struct virtio_blk_range_limit *limit = engine_range_limit(blk, transfer);
+
+    if (blk->dead != VIO_OK)
+        return blk->dead;
+    if (transfer->operation == VIRTIO_BLK_FLUSH || transfer->operation == VIRTIO_BLK_GET_ID)
+        return VIO_OK;
+    vio_status status = engine_check_range(blk, transfer);
+    if (status != VIO_OK)
+        return status;
+    if (blk_is_write(transfer->operation) && blk->info.read_only)
+        return VIO_ERR_READ_ONLY;
+    return limit && limit->sectors_max == 0 ? VIO_ERR_UNSUPPORTED : VIO_OK;
+}
+
+/* --- The engine's calls ------------------------------------------------------------------------ */
+
+vio_status virtio_blk_submit(struct virtio_blk *blk, struct virtio_blk_transfer *transfer)
+{
+    vio_status status = engine_check(blk, transfer);
+    if (status != VIO_OK)
+        return status;
+    if (!transfer->is_guess)
+        virtio_blk_forget_failure(blk);
+    bool has_bytes =
+        transfer->operation != VIRTIO_BLK_FLUSH && transfer->operation != VIRTIO_BLK_GET_ID;
+
+    transfer->done = false;
+    transfer->status = VIO_OK;
+    transfer->next_sector = has_bytes ? transfer->sector : 0;
+    transfer->next_buffer = transfer->buffer;
+    transfer->bytes_left = has_bytes ? transfer->bytes : 0;
+    transfer->is_unsent = !has_bytes;
+    transfer->n_in_flight = 0;
+    if (transfer->operation == VIRTIO_BLK_FLUSH)
+        transfer->after_all = true;
+    if (transfer->operation != VIRTIO_BLK_READ)
+        blk->n_changing++;
+    engine_append(&blk->waiting, transfer);
+    engine_pump(blk);
+    return VIO_OK;
+}
+
+void virtio_blk_publish(struct virtio_blk *blk)
+{
+    for (uint16_t i = 0; i < blk->info.n_queues; i++) {
+        virtqueue_publish(&blk->queues[i]);
+        if (virtqueue_notify(&blk->queues[i])) /* else the device looks by itself */
+            blk->counters.notifications++;
+    }
+}
+
+/* All answers of one queue. A lie ends everything. */
+static unsigned engine_take_answers(struct virtio_blk *blk, struct virtqueue *vq)
+{
+    unsigned n_answers = 0;
+    void *cookie;
+    uint32_t used_len;
+
+    for (;;) {
+        vio_status status = virtqueue_pop_used(vq, &cookie, &used_len);
+        if (status == VIO_OK) {
+            struct blk_slot *slot = cookie;
+            n_answers++;
+            blk->recovered_in_vain = false;
+            blk_engine_end_request(blk, slot, blk_request_judge(blk, slot, used_len));
+            continue;
+        }
+        if (status != VIO_EMPTY) {
+            uint64_t value;
+            const char *text = virtqueue_fault_text(vq, &value);
+            (void)blk_refuse(blk, status, text, value);
+            blk_recover_give_up(blk, status);
+        }
+        return n_answers;
+    }
+}
+
+unsigned virtio_blk_poll(struct virtio_blk *blk)
+{
+    unsigned n_answers = 0;
+
+    if (!virtio_blk_is_busy(blk))
+        return 0;
+    for (uint16_t i = 0; i < blk->info.n_queues && blk->dead == VIO_OK; i++) {
+        /* An idle queue has no answers, whatever the device says. */
+        if (virtqueue_in_flight(&blk->queues[i]))
+            n_answers += engine_take_answers(blk, &blk->queues[i]);
+    }
+    if (n_answers == 0 && blk->n_in_flight)
+        blk_recover_watch(blk);
+    if (blk->waiting.first && blk->dead == VIO_OK)
+        engine_pump(blk);
+    virtio_blk_publish(blk);
+    return n_answers;
+}
+
+struct virtio_blk_transfer *virtio_blk_next_done(struct virtio_blk *blk)
+{
+    return engine_take_first(&blk->finished);
+}
+
+bool virtio_blk_is_busy(const struct virtio_blk *blk)
+{
+    return blk->n_in_flight != 0 || blk->waiting.first;
+}
+
+bool virtio_blk_is_changing(const struct virtio_blk *blk)
+{
+    return blk->n_changing != 0;
+}
+
+void virtio_blk_forget_failure(struct virtio_blk *blk)
+{
+    blk->device.failure = (struct vio_failure){0};
+}

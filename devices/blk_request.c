@@ -1,0 +1,295 @@
+/* Contract and terms: devices/blk_private.h. One request of the device. */
+
+#include "core/mem.h"
+#include "devices/blk_private.h"
+
+/* Not a status that the specification knows: a device that does not write it has not succeeded. */
+#define REQUEST_STATUS_UNWRITTEN 0xFFu
+
+/* Longer than most requests take, so that these need no look at the status register. */
+#define REQUEST_FIRST_ALIVE_US 10000u
+
+static const uint32_t request_types[] = {
+    [VIRTIO_BLK_READ] = VIRTIO_BLK_T_IN,
+    [VIRTIO_BLK_WRITE] = VIRTIO_BLK_T_OUT,
+    [VIRTIO_BLK_FLUSH] = VIRTIO_BLK_T_FLUSH,
+    [VIRTIO_BLK_DISCARD] = VIRTIO_BLK_T_DISCARD,
+    [VIRTIO_BLK_WRITE_ZEROES] = VIRTIO_BLK_T_WRITE_ZEROES,
+    [VIRTIO_BLK_SECURE_ERASE] = VIRTIO_BLK_T_SECURE_ERASE,
+    [VIRTIO_BLK_GET_ID] = VIRTIO_BLK_T_GET_ID,
+};
+
+void blk_request_make_slots(struct virtio_blk *blk)
+{
+    struct blk_slot_memory *memory = blk->slot_memory.memory;
+
+    /* Backwards, so that they are used in the order of their memory. */
+    for (unsigned i = BLK_DEPTH_MAX; i-- > 0;) {
+        blk->slots[i] = (struct blk_slot){
+            .memory = &memory[i],
+            .memory_addr = blk->slot_memory.addr + i * sizeof(*memory),
+            .next = blk->free_slots,
+        };
+        blk->free_slots = &blk->slots[i];
+    }
+}
+
+/* --- In flight, in the order of sending ------------------------------------------------------- */
+
+static void request_append(struct virtio_blk *blk, struct blk_slot *slot)
+{
+    slot->next = NULL;
+    slot->previous = blk->newest;
+    if (blk->newest) {
+        blk->newest->next = slot;
+    } else {
+        blk->oldest = slot;
+        blk->oldest_since_us = blk->waited_us;
+        blk->next_alive_us = blk->waited_us + REQUEST_FIRST_ALIVE_US;
+        blk->is_watched = false;
+    }
+    blk->newest = slot;
+    blk->n_in_flight++;
+}
+
+static void request_remove(struct virtio_blk *blk, struct blk_slot *slot)
+{
+    if (slot->previous) {
+        slot->previous->next = slot->next;
+    } else {
+        blk->oldest = slot->next;
+        blk->oldest_since_us = blk->waited_us;
+    }
+    if (slot->next)
+        slot->next->previous = slot->previous;
+    else
+        blk->newest = slot->previous;
+    blk->n_in_flight--;
+}
+
+/* --- Sending ---------------------------------------------------------------------------------- */
+
+static bool request_is_range(enum virtio_blk_operation operation)
+{
+    return operation == VIRTIO_BLK_DISCARD || operation == VIRTIO_BLK_WRITE_ZEROES ||
+           operation == VIRTIO_BLK_SECURE_ERASE;
+}
+
+static uint32_t request_data_bytes(enum virtio_blk_operation operation, uint32_t bytes)
+{
+    if (request_is_range(operation))
+        return sizeof(struct virtio_blk_discard_write_zeroes);
+    if (operation == VIRTIO_BLK_GET_ID)
+        return VIRTIO_BLK_ID_BYTES;
+    return operation == VIRTIO_BLK_FLUSH ? 0 : bytes;
+}
+
+/* What is too small to be mapped travels in the slot; the rest is the caller's own memory. */
+static vio_status request_place_data(struct virtio_blk *blk, struct blk_slot *slot, void *buffer)
+{
+    enum virtio_blk_operation operation = slot->transfer->operation;
+
+    slot->device_writes = !blk_is_write(operation);
+    slot->is_mapped = false;
+    if (operation != VIRTIO_BLK_READ && operation != VIRTIO_BLK_WRITE) {
+        slot->data_addr = slot->memory_addr + offsetof(struct blk_slot_memory, data);
+        return VIO_OK;
+    }
+    if (!blk->maps_buffers) {
+        slot->data_addr = (uintptr_t)buffer;
+        return VIO_OK;
+    }
+    vio_status status = blk->platform.ops->map(
+        blk->platform.context, buffer, slot->data_bytes,
+        slot->device_writes ? VIO_DEVICE_WRITABLE : VIO_DEVICE_READABLE, &slot->mapping);
+    if (status == VIO_OK) {
+        slot->is_mapped = true;
+        slot->data_addr = slot->mapping.addr;
+    }
+    return status;
+}
+
+/* 5.2.6: one segment; unmap is for WRITE_ZEROES only. */
+static void request_write_range(const struct blk_slot *slot)
+{
+    struct virtio_blk_discard_write_zeroes *range = &slot->memory->data.range;
+    bool unmap = slot->transfer->operation == VIRTIO_BLK_WRITE_ZEROES && slot->transfer->unmap;
+
+    ring_store64(&range->sector, slot->sector);
+    ring_store32(&range->num_sectors, slot->bytes / VIRTIO_BLK_SECTOR_BYTES);
+    ring_store32(&range->flags, unmap ? VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP : 0);
+}
+
+static void request_write_header(const struct blk_slot *slot)
+{
+    struct virtio_blk_req_header *header = &slot->memory->header;
+    enum virtio_blk_operation operation = slot->transfer->operation;
+
+    if (request_is_range(operation))
+        request_write_range(slot);
+    ring_store32(&header->type, request_types[operation]);
+    ring_store32(&header->reserved, 0);
+    /* 0 where it is not used; a range says itself where it lies. */
+    ring_store64(&header->sector, request_is_range(operation) ? 0 : slot->sector);
+    ring_store8(&slot->memory->status, REQUEST_STATUS_UNWRITTEN);
+}
+
+/* header | data | status, the data cut where the device's segments end (2.7.4.2). */
+static unsigned request_make_chain(const struct virtio_blk *blk, const struct blk_slot *slot,
+                                   struct vio_buffer *bufs)
+{
+    unsigned n = 0;
+
+    bufs[n++] =
+        (struct vio_buffer){.addr = slot->memory_addr, .len = sizeof(struct virtio_blk_req_header)};
+    for (uint32_t done = 0; done < slot->data_bytes;) {
+        uint32_t left = slot->data_bytes - done;
+        uint32_t len = left < blk->segment_bytes_max ? left : blk->segment_bytes_max;
+        bufs[n++] = (struct vio_buffer){
+            .addr = slot->data_addr + done, .len = len, .device_writable = slot->device_writes};
+        done += len;
+    }
+    bufs[n++] =
+        (struct vio_buffer){.addr = slot->memory_addr + offsetof(struct blk_slot_memory, status),
+                            .len = 1,
+                            .device_writable = true};
+    return n;
+}
+
+static vio_status request_add(struct virtio_blk *blk, struct blk_slot *slot)
+{
+    struct vio_buffer bufs[BLK_CHAIN_BUFFERS_MAX];
+
+    request_write_header(slot);
+    vio_status status =
+        virtqueue_add(&blk->queues[slot->queue], bufs, request_make_chain(blk, slot, bufs), slot);
+    if (status == VIO_OK)
+        blk->counters.requests++;
+    return status;
+}
+
+static unsigned request_n_buffers(const struct virtio_blk *blk, uint32_t data_bytes)
+{
+    if (data_bytes <= blk->segment_bytes_max)
+        return BLK_OVERHEAD_BUFFERS + (data_bytes != 0);
+    return BLK_OVERHEAD_BUFFERS + data_bytes / blk->segment_bytes_max +
+           (data_bytes % blk->segment_bytes_max != 0);
+}
+
+/* The queues in turn; one that is full is passed over. */
+static bool request_choose_queue(struct virtio_blk *blk, uint32_t data_bytes, uint8_t *ret_queue)
+{
+    unsigned n_buffers = request_n_buffers(blk, data_bytes);
+
+    for (unsigned i = 0; i < blk->info.n_queues; i++) {
+        uint8_t queue = blk->next_queue;
+        const struct virtqueue *vq = &blk->queues[queue];
+        if (++blk->next_queue >= blk->info.n_queues)
+            blk->next_queue = 0;
+        if (virtqueue_descriptors_needed(vq, n_buffers) <= virtqueue_free_descriptors(vq)) {
+            *ret_queue = queue;
+            return true;
+        }
+    }
+    return false;
+}
+
+vio_status blk_request_send(struct virtio_blk *blk, struct virtio_blk_transfer *transfer,
+                            uint32_t bytes)
+{
+    struct blk_slot *slot = blk->free_slots;
+    uint32_t data_bytes = request_data_bytes(transfer->operation, bytes);
+    uint8_t queue;
+
+    /* Before anything is mapped, which may mean copied. */
+    if (!slot || !request_choose_queue(blk, data_bytes, &queue))
+        return VIO_ERR_QUEUE_FULL;
+    slot->transfer = transfer;
+    slot->sector = transfer->next_sector;
+    slot->bytes = bytes;
+    slot->data_bytes = data_bytes;
+    slot->queue = queue;
+    slot->was_retried = false;
+    vio_status status = request_place_data(blk, slot, transfer->next_buffer);
+    if (status != VIO_OK)
+        return status;
+
+    status = request_add(blk, slot);
+    if (status != VIO_OK) {
+        if (slot->is_mapped) /* nothing was transferred that could get lost */
+            (void)blk->platform.ops->unmap(blk->platform.context, &slot->mapping);
+        return status;
+    }
+    blk->free_slots = slot->next;
+    request_append(blk, slot);
+    transfer->n_in_flight++;
+    return VIO_OK;
+}
+
+vio_status blk_request_send_again(struct virtio_blk *blk, struct blk_slot *slot)
+{
+    uint8_t queue;
+
+    if (!request_choose_queue(blk, slot->data_bytes, &queue))
+        return VIO_ERR_QUEUE_FULL;
+    slot->queue = queue;
+    slot->was_retried = true;
+    return request_add(blk, slot);
+}
+
+/* --- The answer ------------------------------------------------------------------------------- */
+
+static vio_status request_refuse(struct virtio_blk *blk, const struct blk_slot *slot,
+                                 vio_status status, const char *what, uint64_t value)
+{
+    return slot->transfer->is_guess ? status : blk_refuse(blk, status, what, value);
+}
+
+/* 5.2.6: what the status byte means, and whether all data really came (2.7.8.3). */
+vio_status blk_request_judge(struct virtio_blk *blk, const struct blk_slot *slot, uint32_t used_len)
+{
+    uint8_t answer = ring_load8(&slot->memory->status);
+    uint64_t writable_bytes = 1 + (uint64_t)(slot->device_writes ? slot->data_bytes : 0);
+
+    if (answer == VIRTIO_BLK_S_OK && used_len >= writable_bytes)
+        return VIO_OK;
+    switch (answer) {
+    case VIRTIO_BLK_S_OK:
+        return request_refuse(blk, slot, VIO_ERR_DEVICE,
+                              "the device claims success but wrote too few bytes:", used_len);
+    case VIRTIO_BLK_S_IOERR:
+        return request_refuse(blk, slot, VIO_ERR_IO, "the device reports an I/O error, status",
+                              answer);
+    case VIRTIO_BLK_S_UNSUPP:
+        return request_refuse(blk, slot, VIO_ERR_UNSUPPORTED,
+                              "the device does not support the request, status", answer);
+    default:
+        return request_refuse(blk, slot, VIO_ERR_DEVICE,
+                              "the device gave an unknown status:", answer);
+    }
+}
+
+static void request_copy_id(const struct blk_slot *slot)
+{
+    uint8_t *id = slot->transfer->buffer;
+
+    for (unsigned i = 0; i < VIRTIO_BLK_ID_BYTES; i++)
+        id[i] = ring_load8(&slot->memory->data.id[i]);
+}
+
+vio_status blk_request_release(struct virtio_blk *blk, struct blk_slot *slot)
+{
+    vio_status status = VIO_OK;
+
+    if (slot->is_mapped)
+        status = blk->platform.ops->unmap(blk->platform.context, &slot->mapping);
+    if (status != VIO_OK)
+        (void)request_refuse(blk, slot, status, "the mapping could not be undone, of bytes",
+                             slot->data_bytes);
+    if (slot->transfer->operation == VIRTIO_BLK_GET_ID)
+        request_copy_id(slot);
+    request_remove(blk, slot);
+    slot->next = blk->free_slots;
+    blk->free_slots = slot;
+    return status;
+}
