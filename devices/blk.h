@@ -117,6 +117,13 @@ struct virtio_blk_transfer {
     uint16_t n_in_flight;
 };
 
+/** Whether a transfer, when it is carried out, changes what can be read. */
+static inline bool virtio_blk_changes(const struct virtio_blk_transfer *transfer)
+{
+    return transfer->operation != VIRTIO_BLK_READ && transfer->operation != VIRTIO_BLK_GET_ID &&
+           transfer->operation != VIRTIO_BLK_FLUSH;
+}
+
 /** Private: one request in flight. */
 struct blk_slot {
     struct blk_slot_memory *memory; /**< header, status, and what is too small to be mapped */
@@ -268,6 +275,12 @@ VIO_MUST_CHECK vio_status virtio_blk_wait(struct virtio_blk *blk,
 
 /** The next transfer with is_queued that is done, in the order of their ends; NULL when none. */
 struct virtio_blk_transfer *virtio_blk_next_done(struct virtio_blk *blk);
+
+/** Whether the device is out of use, and every transfer is refused. */
+bool virtio_blk_is_out_of_use(const struct virtio_blk *blk);
+
+/** Whether it is, because nobody answers on its bus any more. */
+bool virtio_blk_is_gone(const struct virtio_blk *blk);
 
 /** Whether any transfer is not done. */
 bool virtio_blk_is_busy(const struct virtio_blk *blk);

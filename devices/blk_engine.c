@@ -188,8 +188,10 @@ static bool engine_send(struct virtio_blk *blk, struct virtio_blk_transfer *tran
         }
         engine_step(transfer, bytes);
         /* From the first request on, and not before: a flush may be on its way in front of it. */
-        if (blk_is_write(transfer->operation))
-            blk->has_unflushed = transfer->operation != VIRTIO_BLK_FLUSH;
+        if (virtio_blk_changes(transfer))
+            blk->has_unflushed = true;
+        else if (transfer->operation == VIRTIO_BLK_FLUSH)
+            blk->has_unflushed = false;
     }
     return true;
 }
@@ -318,7 +320,8 @@ unsigned virtio_blk_poll(struct virtio_blk *blk)
 {
     unsigned n_answers = 0;
 
-    if (!virtio_blk_is_busy(blk))
+    /* Shut down, it may still have requests, which nothing ends any more. */
+    if (blk->dead != VIO_OK || !virtio_blk_is_busy(blk))
         return 0;
     for (uint16_t i = 0; i < blk->info.n_queues && blk->dead == VIO_OK; i++) {
         /* An idle queue has no answers, whatever the device says. */
@@ -336,6 +339,16 @@ unsigned virtio_blk_poll(struct virtio_blk *blk)
 struct virtio_blk_transfer *virtio_blk_next_done(struct virtio_blk *blk)
 {
     return engine_take_first(&blk->finished);
+}
+
+bool virtio_blk_is_out_of_use(const struct virtio_blk *blk)
+{
+    return blk->dead != VIO_OK;
+}
+
+bool virtio_blk_is_gone(const struct virtio_blk *blk)
+{
+    return blk->dead == VIO_ERR_GONE;
 }
 
 bool virtio_blk_is_busy(const struct virtio_blk *blk)
