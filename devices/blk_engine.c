@@ -60,14 +60,6 @@ static bool engine_is_all_sent(const struct virtio_blk_transfer *transfer)
     return transfer->status != VIO_OK || (transfer->bytes_left == 0 && !transfer->is_unsent);
 }
 
-static void engine_count_bytes(struct virtio_blk *blk, const struct blk_slot *slot)
-{
-    if (slot->transfer->operation == VIRTIO_BLK_READ)
-        blk->counters.bytes_read += slot->bytes;
-    else if (slot->transfer->operation == VIRTIO_BLK_WRITE)
-        blk->counters.bytes_written += slot->bytes;
-}
-
 void blk_engine_end_request(struct virtio_blk *blk, struct blk_slot *slot, vio_status status)
 {
     struct virtio_blk_transfer *transfer = slot->transfer;
@@ -75,9 +67,7 @@ void blk_engine_end_request(struct virtio_blk *blk, struct blk_slot *slot, vio_s
     vio_status unmapped = blk_request_release(blk, slot);
     if (status == VIO_OK)
         status = unmapped;
-    if (status == VIO_OK)
-        engine_count_bytes(blk, slot);
-    else
+    if (status != VIO_OK)
         blk_engine_note_failure(blk, transfer, status, slot->sector, slot->bytes);
     /* What was to be made durable is not, as far as anybody knows. */
     if (status != VIO_OK && transfer->operation == VIRTIO_BLK_FLUSH)

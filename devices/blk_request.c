@@ -156,6 +156,15 @@ static unsigned request_make_chain(const struct virtio_blk *blk, const struct bl
     return n;
 }
 
+static void request_count(struct virtio_blk *blk, const struct blk_slot *slot)
+{
+    blk->counters.requests++;
+    if (slot->transfer->operation == VIRTIO_BLK_READ)
+        blk->counters.bytes_read += slot->bytes;
+    else if (slot->transfer->operation == VIRTIO_BLK_WRITE)
+        blk->counters.bytes_written += slot->bytes;
+}
+
 static vio_status request_add(struct virtio_blk *blk, struct blk_slot *slot)
 {
     struct vio_buffer bufs[BLK_CHAIN_BUFFERS_MAX];
@@ -164,7 +173,7 @@ static vio_status request_add(struct virtio_blk *blk, struct blk_slot *slot)
     vio_status status =
         virtqueue_add(&blk->queues[slot->queue], bufs, request_make_chain(blk, slot, bufs), slot);
     if (status == VIO_OK)
-        blk->counters.requests++;
+        request_count(blk, slot);
     return status;
 }
 
