@@ -87,6 +87,7 @@ static bool parse_file(struct words *words, struct bench_line *line)
         line->path[i] = (CHAR16)word[i];
     __builtin_memcpy(line->name, "file", sizeof("file"));
     line->api = BENCH_FILE;
+    line->ops = 1;
     line->depth = 1;
     return word[0] != 0;
 }

@@ -87,7 +87,7 @@ static enum bench_result verify(const struct bench_line *line)
 
 static void note_least(struct bench_time *time, uint64_t ticks)
 {
-    if (ticks < time->least)
+    if (time->least == 0 || ticks < time->least)
         time->least = ticks;
 }
 
@@ -206,7 +206,7 @@ enum bench_result bench_read(struct bench_disk *disk, const struct bench_line *l
 {
     bool is_async = line->api == BENCH_BLOCK_IO2;
 
-    *ret_time = (struct bench_time){.least = UINT64_MAX};
+    *ret_time = (struct bench_time){0};
     if (!disk->block_io || (is_async && !disk->block_io2))
         return BENCH_ABSENT;
     if (!prepare(disk, line))
