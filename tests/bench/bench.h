@@ -18,9 +18,9 @@
  *                bench: error TEXT               nothing more is measured
  *                bench: done
  *            LEAST is the ticks of the fastest read, or of the fastest batch by its reads. RESULT is
- *            ok, wrong (not what is on the disk), failed, or absent (no such protocol). MARK is
- *            what the disk's interrupt line register holds while the line runs, so that a trace of
- *            the configuration space shows where it begins and, by a 0, where it ends.
+ *            ok, wrong (not what is on the disk), failed, or absent (no such protocol). When a line
+ *            begins, BENCH_MARK | MARK is written to the disk's interrupt line register, and
+ *            BENCH_MARK when it ends, for who traces the configuration space.
  */
 #ifndef TESTS_BENCH_BENCH_H
 #define TESTS_BENCH_BENCH_H
@@ -38,6 +38,7 @@
 #define BENCH_DEPTH_MAX   32u
 #define BENCH_BLOCK_BYTES 512u
 #define BENCH_POOL_BYTES  (64u << 20)
+#define BENCH_MARK        0xBE00u
 
 enum bench_api { BENCH_FILE = 0, BENCH_BLOCK_IO = 1, BENCH_BLOCK_IO2 = 2 };
 
