@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """The speed of a virtio disk under UEFI: the firmware's own driver against virtio.efi.
 
-bench_blk.py --output FOLDER [--job NAME]...
+bench_blk.py [--output FOLDER] [--bench FILE] [--virtio FILE] [--job NAME]...
     Runs bench.efi in QEMU (blk_runs.py), on several disks. Prints a table of what was measured, and
     one of the goals with PASS or FAIL each. FOLDER gets both as bench.md, and bench.svg. A goal
     whose figure is missing, or whose reads brought wrong data, is missed. Exit status 1 if one is.
@@ -39,6 +39,8 @@ from blk_runs import (
     run_job,
 )
 from image import ROOT, ImageError  # blk_runs knows where this is
+
+PRODUCTS = ROOT / "build/x86_64"
 
 Outputs = Mapping[str, Output]
 
@@ -188,18 +190,17 @@ def limits(jobs: Sequence[Job], disk: Path) -> blk_report.Limits:
     }
 
 
-def measure(jobs: Sequence[Job], folder: Path) -> tuple[Outputs, blk_report.Limits]:
+def measure(
+    jobs: Sequence[Job], folder: Path, bench: Path, virtio: Path
+) -> tuple[Outputs, blk_report.Limits]:
     """All runs, one after the other: two at once would disturb each other."""
-    products = ROOT / "build/x86_64"
     disk = folder / "disk.img"
     outputs = {}
     try:
         build_disk(disk)
         for job in jobs:
             print(f"bench: {job.title}", file=sys.stderr, flush=True)
-            outputs[job.name] = run_job(
-                job, bench=products / "bench.efi", virtio=products / "virtio.efi", disk=disk
-            )
+            outputs[job.name] = run_job(job, bench=bench, virtio=virtio, disk=disk)
         return outputs, limits(jobs, disk)
     finally:
         disk.unlink(missing_ok=True)
@@ -226,12 +227,15 @@ def publish(outputs: Outputs, host: blk_report.Limits, folder: Path) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Compare the drivers of a virtio disk.")
     parser.add_argument("--output", type=Path, default=ROOT / "build/bench")
+    parser.add_argument("--bench", type=Path, default=PRODUCTS / "bench.efi")
+    parser.add_argument("--virtio", type=Path, default=PRODUCTS / "virtio.efi")
     parser.add_argument("--job", choices=[job.name for job in JOBS], action="append")
     options = parser.parse_args(arguments)
     options.output.mkdir(parents=True, exist_ok=True)
     jobs = [job for job in JOBS if options.job is None or job.name in options.job]
     try:
-        return publish(*measure(jobs, options.output), options.output)
+        found = measure(jobs, options.output, options.bench, options.virtio)
+        return publish(*found, options.output)
     except (BenchError, ImageError, OSError) as error:
         print(f"bench: error: {error}", file=sys.stderr)
         return 1
