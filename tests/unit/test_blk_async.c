@@ -315,6 +315,7 @@ int main(void)
         DISK_TEST(given_batch_when_published_then_one_notification_for_each_queue),
         DISK_TEST(given_full_queue_when_some_are_answered_then_as_many_follow_in_order),
         DISK_TEST(given_idle_disk_when_polled_then_no_register_and_no_clock_is_touched),
+        DISK_TEST(given_queued_transfers_when_answered_backwards_then_next_done_in_that_order),
         DISK_TEST(given_long_transfer_when_its_requests_end_then_done_with_the_last),
         DISK_TEST(given_transfer_of_no_bytes_when_submitted_then_done_at_once),
         DISK_TEST(given_refused_transfer_when_submitted_then_not_taken),

@@ -222,6 +222,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         DISK_TEST(given_transfer_after_all_when_others_are_in_flight_then_it_and_later_ones_wait),
         DISK_TEST(given_long_transfer_after_all_when_sent_then_its_own_requests_do_not_stop_it),
+        DISK_TEST(given_flush_between_writes_when_sent_then_behind_all_before_and_beside_the_later),
         DISK_TEST(given_flush_when_nothing_was_changed_then_none_is_sent),
         DISK_TEST(given_flush_behind_a_write_in_flight_when_submitted_then_sent),
         DISK_TEST(given_write_that_failed_when_flushed_then_sent),
