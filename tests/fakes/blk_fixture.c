@@ -54,6 +54,7 @@ void serve(unsigned n_requests)
 
 void serve_until_idle(void)
 {
+    virtio_blk_publish(&blk);
     while (virtio_blk_is_busy(&blk)) {
         fake_blk_device_serve_all(&disk);
         assert_true(virtio_blk_poll(&blk) > 0);

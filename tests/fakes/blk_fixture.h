@@ -43,7 +43,7 @@ void open_manual_disk(void);
 /** The device answers so many requests, which it has, and the driver looks once. */
 void serve(unsigned n_requests);
 
-/** Until nothing is under way; a look at a device that has answered all must find something. */
+/** Publish, and go on until nothing is under way; a look at a device that has answered all must find something. */
 void serve_until_idle(void);
 
 /** Close the disk; it has been reset, and nothing stays behind. */
