@@ -325,7 +325,8 @@ unsigned virtio_blk_poll(struct virtio_blk *blk)
         if (virtqueue_in_flight(&blk->queues[i]))
             n_answers += engine_take_answers(blk, &blk->queues[i]);
     }
-    if (n_answers == 0 && blk->n_in_flight)
+    /* Also beside answers: a request that got lost is not found again because others are not. */
+    if (blk->n_in_flight)
         blk_recover_watch(blk);
     if (blk->waiting.first && blk->dead == VIO_OK)
         engine_pump(blk);

@@ -113,6 +113,27 @@ static void given_one_lost_request_among_many_when_time_passes_then_it_alone_has
     close_disk();
 }
 
+static void given_one_lost_request_when_each_look_finds_other_answers_then_found_too(void **state)
+{
+    (void)state;
+    open_impatient_disk();
+    submit_writes(0, 1);
+    virtio_blk_publish(&blk);
+    lose(1);
+
+    for (unsigned i = 1; i < 100 && !transfers[0].done; i++) {
+        submit(i, VIRTIO_BLK_READ, i, 1);
+        virtio_blk_publish(&blk);
+        machine.now_us += 50000;
+        fake_blk_device_serve_all(&disk);
+        (void)virtio_blk_poll(&blk);
+        assert_done(&transfers[i], VIO_OK);
+    }
+
+    assert_done(&transfers[0], VIO_ERR_TIMEOUT);
+    close_disk();
+}
+
 /* --- What is reset ----------------------------------------------------------------------------- */
 
 static void given_ring_reset_when_a_request_is_lost_then_only_its_queue_is_reset(void **state)
@@ -442,6 +463,7 @@ int main(void)
         DISK_TEST(given_own_limit_when_no_answer_then_given_up_at_that_time),
         DISK_TEST(given_slow_device_when_it_moves_then_no_request_is_given_up),
         DISK_TEST(given_one_lost_request_among_many_when_time_passes_then_it_alone_has_failed),
+        DISK_TEST(given_one_lost_request_when_each_look_finds_other_answers_then_found_too),
         DISK_TEST(given_ring_reset_when_a_request_is_lost_then_only_its_queue_is_reset),
         DISK_TEST(given_no_ring_reset_when_a_request_is_lost_then_the_device_is_reset),
         DISK_TEST(given_queue_that_is_not_reset_when_a_request_is_lost_then_the_device_is),
