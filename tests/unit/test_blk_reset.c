@@ -1,0 +1,221 @@
+/* devices/blk.h: a disk that is reset by its user, and a disk that is another one afterwards. */
+
+#include "core/device_spec.h"
+#include "tests/fakes/blk_fixture.h"
+#include "tests/fakes/fake_log.h"
+#include "tests/fakes/testing.h"
+
+#define LIMIT_US 1000000u
+#define MORE_US  (LIMIT_US + 200000u)
+
+static void open_impatient_disk(void)
+{
+    open_manual_disk();
+    blk.request_limit_us = LIMIT_US;
+}
+
+static void assert_reads(uint64_t sector, uint64_t n_sectors)
+{
+    memset(buffer, BUFFER_FILL, BUFFER_BYTES);
+    disk.delay_waits = 1;
+    assert_int_equal(virtio_blk_read(&blk, sector, buffer + sector * SECTOR, n_sectors * SECTOR),
+                     VIO_OK);
+    disk.delay_waits = NEVER_BY_ITSELF;
+    assert_was_read(sector, n_sectors);
+}
+
+/* Two requests in a row that nobody answers. */
+static void make_dead(void)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        submit(0, VIRTIO_BLK_WRITE, 0, 1);
+        virtio_blk_publish(&blk);
+        poll_for(MORE_US);
+    }
+    assert_dead(VIO_ERR_TIMEOUT);
+}
+
+/* --- The user's reset --------------------------------------------------------------------------- */
+
+static void given_transfers_under_way_when_reset_then_aborted_and_the_disk_works(void **state)
+{
+    /* Checks: CLEAN-2 */
+    (void)state;
+    open_manual_disk();
+    for (unsigned i = 0; i < 60; i++)
+        transfers[i].is_queued = true;
+    for (unsigned i = 0; i < 60; i++)
+        submit(i, VIRTIO_BLK_WRITE, i, 1);
+    virtio_blk_publish(&blk);
+    fake_log_start();
+
+    assert_int_equal(virtio_blk_reset(&blk), VIO_OK);
+
+    unsigned n_given_back = 0;
+    for (struct virtio_blk_transfer *done; (done = virtio_blk_next_done(&blk)); n_given_back++)
+        assert_done(done, VIO_ERR_ABORTED);
+    assert_int_equal(n_given_back, 60);
+    assert_int_equal(fake_platform_live(&machine, FAKE_CALL_MAP), 0);
+    size_t reset = fake_log_find(FAKE_STATUS_WRITE, 0);
+    assert_int_equal(fake_log_at(reset)->value, 0);
+    assert_true(fake_log_find(FAKE_STATUS_READ, reset) < fake_log_find(FAKE_UNMAP, 0));
+    assert_int_equal(disk.transport.status, 0x0F);
+    assert_false(virtio_blk_is_changing(&blk));
+    assert_null(blk.device.failure.what);
+    assert_reads(0, 100);
+    close_disk();
+}
+
+static void given_idle_disk_when_reset_then_all_is_as_before(void **state)
+{
+    (void)state;
+    offer_queues(4, 32);
+    open_disk();
+    assert_int_equal(virtio_blk_write(&blk, 0, buffer, SECTOR), VIO_OK);
+    struct virtio_blk_info before = blk.info;
+
+    assert_int_equal(virtio_blk_reset(&blk), VIO_OK);
+
+    assert_int_equal(blk.info.n_queues, before.n_queues);
+    assert_int_equal(blk.info.queue_size, before.queue_size);
+    assert_true(blk.info.capacity_sectors == before.capacity_sectors);
+    /* What was written is no more durable for that. */
+    assert_true(blk.has_unflushed);
+    assert_reads(0, 100);
+    close_disk();
+}
+
+static void given_disk_out_of_use_when_reset_then_it_is_back(void **state)
+{
+    (void)state;
+    open_impatient_disk();
+    make_dead();
+
+    assert_int_equal(virtio_blk_reset(&blk), VIO_OK);
+
+    assert_int_equal(disk.transport.status, 0x0F);
+    assert_reads(0, 100);
+    /* And it has both its tries again. */
+    submit(0, VIRTIO_BLK_WRITE, 0, 1);
+    virtio_blk_publish(&blk);
+    poll_for(MORE_US);
+    assert_done(&transfers[0], VIO_ERR_TIMEOUT);
+    assert_reads(0, 1);
+    close_disk();
+}
+
+static void given_disk_that_lied_when_reset_then_it_is_back(void **state)
+{
+    (void)state;
+    open_disk();
+    disk.lie = FAKE_BLK_ID;
+    disk.lie_value = 77;
+    assert_int_equal(virtio_blk_read(&blk, 0, buffer, SECTOR), VIO_ERR_QUEUE_BROKEN);
+    assert_dead(VIO_ERR_QUEUE_BROKEN);
+    disk.lie = FAKE_BLK_HONEST;
+
+    assert_int_equal(virtio_blk_reset(&blk), VIO_OK);
+
+    assert_reads(0, 100);
+    close_disk();
+}
+
+static void given_disk_that_is_not_brought_up_again_when_reset_then_out_of_use_until_it_is(void **s)
+{
+    (void)s;
+    static const struct {
+        enum fake_transport_lie lie;
+        vio_status status;
+    } cases[] = {{FAKE_REFUSES_FEATURES, VIO_ERR_FEATURES_REFUSED},
+                 {FAKE_REFUSES_QUEUE, VIO_ERR_DEVICE}};
+
+    for (unsigned i = 0; i < ARRAY_LENGTH(cases); i++) {
+        new_disk(DISK_SECTORS);
+        open_disk();
+        disk.transport.lie = cases[i].lie;
+
+        assert_int_equal(virtio_blk_reset(&blk), cases[i].status);
+
+        assert_non_null(blk.device.failure.what);
+        assert_int_equal(disk.transport.status, 0);
+        assert_dead(cases[i].status);
+        disk.transport.lie = FAKE_HONEST;
+        assert_int_equal(virtio_blk_reset(&blk), VIO_OK);
+        assert_reads(0, 100);
+        close_disk();
+    }
+}
+
+static void given_reset_that_is_not_confirmed_when_reset_then_quarantined(void **state)
+{
+    /* Checks: CLEAN-2, RESET-1 */
+    (void)state;
+    open_manual_disk();
+    submit_reads(0, 3);
+    virtio_blk_publish(&blk);
+    disk.transport.lie = FAKE_RESET_STUCK;
+    fake_log_start();
+
+    assert_int_equal(virtio_blk_reset(&blk), VIO_ERR_TIMEOUT);
+
+    assert_true(fake_log_find(FAKE_ISOLATE, 0) < fake_log_find(FAKE_UNMAP, 0));
+    assert_done(&transfers[2], VIO_ERR_ABORTED);
+    assert_true(blk.quarantined);
+    assert_dead(VIO_ERR_TIMEOUT);
+    virtio_blk_close(&blk);
+    fake_platform_assert_quarantined(&machine, DISK_DMA_BLOCKS);
+}
+
+/* --- Another disk -------------------------------------------------------------------------------- */
+
+static void given_other_block_size_when_reset_then_refused_until_it_is_the_old_one(void **state)
+{
+    (void)state;
+    fake_blk_device_offer(&disk, VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_CONFIG_BLK_SIZE, 4, 1024);
+    open_disk();
+    fake_blk_device_offer(&disk, VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_CONFIG_BLK_SIZE, 4, 4096);
+
+    assert_int_equal(virtio_blk_reset(&blk), VIO_ERR_DEVICE);
+
+    assert_non_null(blk.device.failure.what);
+    assert_int_equal(blk.device.failure.value, 4096);
+    assert_int_equal(blk.info.block_bytes, 1024);
+    assert_int_equal(disk.transport.status, 0);
+    assert_dead(VIO_ERR_DEVICE);
+    fake_blk_device_offer(&disk, VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_CONFIG_BLK_SIZE, 4, 1024);
+    assert_int_equal(virtio_blk_reset(&blk), VIO_OK);
+    assert_reads(0, 100);
+    close_disk();
+}
+
+static void given_other_capacity_when_reset_then_seen(void **state)
+{
+    /* Checks: BLK-REQ-1 */
+    (void)state;
+    open_disk();
+    fake_transport_set_config(&disk.transport, 0, 8, 64);
+    disk.sectors = 64;
+
+    assert_int_equal(virtio_blk_reset(&blk), VIO_OK);
+
+    assert_int_equal(blk.info.capacity_sectors, 64);
+    assert_int_equal(virtio_blk_read(&blk, 64, buffer, SECTOR), VIO_ERR_RANGE);
+    assert_reads(0, 64);
+    close_disk();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        DISK_TEST(given_transfers_under_way_when_reset_then_aborted_and_the_disk_works),
+        DISK_TEST(given_idle_disk_when_reset_then_all_is_as_before),
+        DISK_TEST(given_disk_out_of_use_when_reset_then_it_is_back),
+        DISK_TEST(given_disk_that_lied_when_reset_then_it_is_back),
+        DISK_TEST(given_disk_that_is_not_brought_up_again_when_reset_then_out_of_use_until_it_is),
+        DISK_TEST(given_reset_that_is_not_confirmed_when_reset_then_quarantined),
+        DISK_TEST(given_other_block_size_when_reset_then_refused_until_it_is_the_old_one),
+        DISK_TEST(given_other_capacity_when_reset_then_seen),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
