@@ -281,6 +281,9 @@ vio_status virtio_blk_submit(struct virtio_blk *blk, struct virtio_blk_transfer 
 
 void virtio_blk_publish(struct virtio_blk *blk)
 {
+    /* Its queues may never have been set up again, and it is not to be notified (3.1.1). */
+    if (blk->dead != VIO_OK)
+        return;
     for (uint16_t i = 0; i < blk->info.n_queues; i++) {
         virtqueue_publish(&blk->queues[i]);
         if (virtqueue_notify(&blk->queues[i])) /* else the device looks by itself */

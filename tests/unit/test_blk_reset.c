@@ -204,6 +204,44 @@ static void given_other_capacity_when_reset_then_seen(void **state)
     close_disk();
 }
 
+static void
+given_many_queues_when_the_recovery_fails_then_none_that_is_not_there_is_touched(void **s)
+{
+    (void)s;
+    offer_queues(UINT16_MAX, 128);
+    open_impatient_disk();
+    submit_reads(0, 3);
+    virtio_blk_publish(&blk);
+    disk.transport.lie = FAKE_REFUSES_FEATURES;
+
+    poll_for(MORE_US);
+
+    assert_done(&transfers[2], VIO_ERR_TIMEOUT);
+    assert_dead(VIO_ERR_TIMEOUT);
+    close_disk();
+}
+
+static void given_disk_out_of_use_when_published_then_not_notified(void **state)
+{
+    /* Checks: INIT-7 */
+    (void)state;
+    offer_queues(2, 32);
+    open_manual_disk();
+    submit_reads(0, 2);
+    virtio_blk_publish(&blk);
+    disk.lie = FAKE_BLK_ID;
+    disk.lie_value = 31;
+    fake_blk_device_serve(&disk, 1);
+    submit_reads(2, 2);
+
+    (void)virtio_blk_poll(&blk);
+    virtio_blk_publish(&blk);
+
+    assert_done(&transfers[3], VIO_ERR_QUEUE_BROKEN);
+    assert_int_equal(disk.transport.notifications, 2);
+    close_disk();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -215,6 +253,8 @@ int main(void)
         DISK_TEST(given_reset_that_is_not_confirmed_when_reset_then_quarantined),
         DISK_TEST(given_other_block_size_when_reset_then_refused_until_it_is_the_old_one),
         DISK_TEST(given_other_capacity_when_reset_then_seen),
+        DISK_TEST(given_many_queues_when_the_recovery_fails_then_none_that_is_not_there_is_touched),
+        DISK_TEST(given_disk_out_of_use_when_published_then_not_notified),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
