@@ -93,7 +93,12 @@ void blk_request_make_slots(struct virtio_blk *blk);
 VIO_MUST_CHECK vio_status blk_request_send(struct virtio_blk *blk,
                                            struct virtio_blk_transfer *transfer, uint32_t bytes);
 
-/** Put a request that is in flight into its queue, which is new and empty, once more. */
+/**
+ * Put a read that is in flight into a queue that has room once more, with the buffer as it is.
+ *
+ * @return VIO_OK; VIO_ERR_UNSUPPORTED if the device, as it has come back, does not take it; else as
+ *         for blk_request_send()
+ */
 VIO_MUST_CHECK vio_status blk_request_send_again(struct virtio_blk *blk, struct blk_slot *slot);
 
 /** What the answer means. A failure is noted, unless the transfer is a guess. */

@@ -204,6 +204,22 @@ static void given_other_capacity_when_reset_then_seen(void **state)
     close_disk();
 }
 
+static void given_smaller_segments_after_recovery_when_read_again_then_it_does_not_fit(void **state)
+{
+    (void)state;
+    open_impatient_disk();
+    submit(0, VIRTIO_BLK_READ, 0, 64);
+    virtio_blk_publish(&blk);
+    fake_blk_device_offer(&disk, VIRTIO_BLK_F_SIZE_MAX, VIRTIO_BLK_CONFIG_SIZE_MAX, 4, SECTOR);
+
+    poll_for(MORE_US);
+
+    assert_done(&transfers[0], VIO_ERR_TIMEOUT);
+    assert_int_equal(disk.n_requests, 1);
+    assert_reads(0, 100);
+    close_disk();
+}
+
 static void
 given_many_queues_when_the_recovery_fails_then_none_that_is_not_there_is_touched(void **s)
 {
@@ -253,6 +269,7 @@ int main(void)
         DISK_TEST(given_reset_that_is_not_confirmed_when_reset_then_quarantined),
         DISK_TEST(given_other_block_size_when_reset_then_refused_until_it_is_the_old_one),
         DISK_TEST(given_other_capacity_when_reset_then_seen),
+        DISK_TEST(given_smaller_segments_after_recovery_when_read_again_then_it_does_not_fit),
         DISK_TEST(given_many_queues_when_the_recovery_fails_then_none_that_is_not_there_is_touched),
         DISK_TEST(given_disk_out_of_use_when_published_then_not_notified),
     };
