@@ -251,6 +251,16 @@ static vio_status engine_check(const struct virtio_blk *blk,
     return limit && limit->sectors_max == 0 ? VIO_ERR_UNSUPPORTED : VIO_OK;
 }
 
+void blk_engine_check_waiting(struct virtio_blk *blk)
+{
+    for (struct virtio_blk_transfer *transfer = blk->waiting.first; transfer;
+         transfer = transfer->next) {
+        vio_status status = engine_check(blk, transfer);
+        if (status != VIO_OK)
+            blk_engine_note_failure(blk, transfer, status, transfer->sector, transfer->bytes);
+    }
+}
+
 /* --- The engine's calls ------------------------------------------------------------------------ */
 
 vio_status virtio_blk_submit(struct virtio_blk *blk, struct virtio_blk_transfer *transfer)

@@ -116,6 +116,9 @@ void blk_engine_end_request(struct virtio_blk *blk, struct blk_slot *slot, vio_s
 /** No transfer that waits to be sent, completely or in part, goes on. */
 void blk_engine_fail_waiting(struct virtio_blk *blk, vio_status status);
 
+/** The disk has become another one: what waits and is not possible on it any more has failed. */
+void blk_engine_check_waiting(struct virtio_blk *blk);
+
 /** Note a transfer's first failure, for who asks what went wrong. */
 void blk_engine_note_failure(struct virtio_blk *blk, struct virtio_blk_transfer *transfer,
                              vio_status status, uint64_t sector, uint64_t bytes);

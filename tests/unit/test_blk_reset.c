@@ -220,6 +220,85 @@ static void given_smaller_segments_after_recovery_when_read_again_then_it_does_n
     close_disk();
 }
 
+static void given_smaller_disk_after_recovery_when_sent_again_then_not_beyond_its_end(void **state)
+{
+    /* Checks: BLK-REQ-2 */
+    (void)state;
+    open_impatient_disk();
+    submit_reads(0, 60); /* some in flight, some waiting */
+    virtio_blk_publish(&blk);
+    fake_transport_set_config(&disk.transport, 0, 8, 20);
+    disk.sectors = 20;
+
+    poll_for(MORE_US);
+    serve_until_idle();
+
+    for (unsigned i = 0; i < 60; i++)
+        assert_done(&transfers[i], i < 20 ? VIO_OK : i < 42 ? VIO_ERR_TIMEOUT : VIO_ERR_RANGE);
+    assert_was_read(0, 20);
+    close_disk();
+}
+
+static void
+given_read_only_disk_after_recovery_when_writes_wait_then_they_are_not_sent(void **state)
+{
+    /* Checks: X-BLK-3 */
+    (void)state;
+    open_impatient_disk();
+    for (unsigned i = 0; i < 60; i++)
+        submit(i, VIRTIO_BLK_WRITE, i, 1);
+    virtio_blk_publish(&blk);
+    unsigned n_requests = disk.n_requests;
+    offer(VIRTIO_BLK_F_RO);
+
+    poll_for(MORE_US);
+
+    assert_int_equal(disk.n_requests, n_requests);
+    assert_int_equal(count_done(60), 60);
+    assert_int_equal(transfers[59].status, VIO_ERR_READ_ONLY);
+    assert_reads(0, 100);
+    close_disk();
+}
+
+static void given_no_discard_after_recovery_when_one_waits_then_it_is_not_sent(void **state)
+{
+    (void)state;
+    fake_blk_device_offer(&disk, VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_CONFIG_MAX_DISCARD_SECTORS, 4, 8);
+    fake_transport_set_config(&disk.transport, VIRTIO_BLK_CONFIG_MAX_DISCARD_SEG, 4, 1);
+    disk.transport.config_bytes = 60;
+    open_impatient_disk();
+    submit(0, VIRTIO_BLK_READ, 0, 1);
+    transfers[1].after_all = true;
+    submit(1, VIRTIO_BLK_DISCARD, 0, 64);
+    virtio_blk_publish(&blk);
+    disk.transport.offered &= ~VIO_FEATURE(VIRTIO_BLK_F_DISCARD);
+
+    poll_for(MORE_US);
+    serve(1);
+
+    assert_done(&transfers[0], VIO_OK);
+    assert_done(&transfers[1], VIO_ERR_UNSUPPORTED);
+    close_disk();
+}
+
+static void given_iommu_after_recovery_when_read_again_then_not_by_its_pointer(void **state)
+{
+    (void)state;
+    fake_platform_lend(&machine, buffer, BUFFER_BYTES);
+    open_impatient_disk();
+    submit_reads(0, 2);
+    virtio_blk_publish(&blk);
+    offer(VIRTIO_F_ACCESS_PLATFORM);
+    fake_platform_lend(&machine, NULL, 0);
+
+    poll_for(MORE_US);
+
+    assert_done(&transfers[0], VIO_ERR_TIMEOUT);
+    assert_int_equal(disk.n_requests, 2);
+    assert_reads(0, 100);
+    close_disk();
+}
+
 static void
 given_many_queues_when_the_recovery_fails_then_none_that_is_not_there_is_touched(void **s)
 {
@@ -270,6 +349,10 @@ int main(void)
         DISK_TEST(given_other_block_size_when_reset_then_refused_until_it_is_the_old_one),
         DISK_TEST(given_other_capacity_when_reset_then_seen),
         DISK_TEST(given_smaller_segments_after_recovery_when_read_again_then_it_does_not_fit),
+        DISK_TEST(given_smaller_disk_after_recovery_when_sent_again_then_not_beyond_its_end),
+        DISK_TEST(given_read_only_disk_after_recovery_when_writes_wait_then_they_are_not_sent),
+        DISK_TEST(given_no_discard_after_recovery_when_one_waits_then_it_is_not_sent),
+        DISK_TEST(given_iommu_after_recovery_when_read_again_then_not_by_its_pointer),
         DISK_TEST(given_many_queues_when_the_recovery_fails_then_none_that_is_not_there_is_touched),
         DISK_TEST(given_disk_out_of_use_when_published_then_not_notified),
     };
