@@ -333,6 +333,11 @@ unsigned virtio_blk_poll(struct virtio_blk *blk)
 
     if (!virtio_blk_is_busy(blk))
         return 0;
+    /* Shut down, which could not wait for what was under way. */
+    if (blk->dead != VIO_OK) {
+        blk_recover_fail_all(blk, blk->dead);
+        return 0;
+    }
     for (uint16_t i = 0; i < blk->info.n_queues && blk->dead == VIO_OK; i++) {
         /* An idle queue has no answers, whatever the device says. */
         if (virtqueue_in_flight(&blk->queues[i]))

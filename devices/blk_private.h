@@ -128,6 +128,9 @@ void blk_engine_note_failure(struct virtio_blk *blk, struct virtio_blk_transfer 
 /** Let time pass, and see to a device that does not answer. Only while requests are in flight. */
 void blk_recover_watch(struct virtio_blk *blk);
 
+/** End all that is under way, on a device that has let go of it. */
+void blk_recover_fail_all(struct virtio_blk *blk, vio_status reason);
+
 /** The device is of no use any more: stop it, and fail all that is under way. */
 void blk_recover_give_up(struct virtio_blk *blk, vio_status reason);
 

@@ -337,6 +337,25 @@ static void given_disk_out_of_use_when_published_then_not_notified(void **state)
     close_disk();
 }
 
+static void given_transfers_under_way_when_shut_down_then_they_end_and_the_disk_stays_off(void **s)
+{
+    /* Checks: CLEAN-2 */
+    (void)s;
+    open_impatient_disk();
+    submit_reads(0, 60);
+    virtio_blk_publish(&blk);
+    virtio_blk_shutdown(&blk);
+    assert_int_equal(count_done(60), 0);
+
+    poll_for(3 * LIMIT_US);
+
+    for (unsigned i = 0; i < 60; i++)
+        assert_done(&transfers[i], VIO_ERR_GONE);
+    assert_int_equal(disk.transport.status, 0);
+    assert_int_equal(disk.transport.notifications, 1);
+    close_disk();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -355,6 +374,7 @@ int main(void)
         DISK_TEST(given_iommu_after_recovery_when_read_again_then_not_by_its_pointer),
         DISK_TEST(given_many_queues_when_the_recovery_fails_then_none_that_is_not_there_is_touched),
         DISK_TEST(given_disk_out_of_use_when_published_then_not_notified),
+        DISK_TEST(given_transfers_under_way_when_shut_down_then_they_end_and_the_disk_stays_off),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
