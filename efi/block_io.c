@@ -99,9 +99,17 @@ EFI_STATUS block_io_run(struct block_io *block_io, struct virtio_blk_transfer *t
 
     vio_status result = block_io_carry_out(block_io, transfer);
     if (block_io->n_outstanding)
-        block_io2_signal(block_io);
+        block_io2_serve(block_io);
     BS->RestoreTPL(old_tpl);
     return block_io_status(result);
+}
+
+/* A call that has nothing to do looks for what others are waiting for. */
+static EFI_STATUS block_io_do_nothing(struct block_io *block_io)
+{
+    if (block_io->n_outstanding)
+        block_io2_serve(block_io);
+    return EFI_SUCCESS;
 }
 
 /* --- EFI_BLOCK_IO_PROTOCOL -------------------------------------------------------------------- */
@@ -138,8 +146,10 @@ static EFI_STATUS EFIAPI block_io_read(EFI_BLOCK_IO_PROTOCOL *protocol, UINT32 m
     struct block_io *block_io = block_io_from(protocol);
 
     EFI_STATUS status = block_io_check(block_io, media_id, lba, bytes, buffer);
-    if (EFI_ERROR(status) || bytes == 0)
+    if (EFI_ERROR(status))
         return status;
+    if (bytes == 0)
+        return block_io_do_nothing(block_io);
     struct virtio_blk_transfer transfer = {
         .operation = VIRTIO_BLK_READ,
         .sector = block_io_sector(block_io, lba),
@@ -158,8 +168,10 @@ static EFI_STATUS EFIAPI block_io_write(EFI_BLOCK_IO_PROTOCOL *protocol, UINT32 
     if (status == EFI_WRITE_PROTECTED && block_io->takes_gpt_repair)
         return gpt_repair_write(&block_io->gpt_repair, block_io->media.BlockSize, lba, bytes,
                                 buffer);
-    if (EFI_ERROR(status) || bytes == 0)
+    if (EFI_ERROR(status))
         return status;
+    if (bytes == 0)
+        return block_io_do_nothing(block_io);
     struct virtio_blk_transfer transfer = {
         .operation = VIRTIO_BLK_WRITE,
         .sector = block_io_sector(block_io, lba),
@@ -175,7 +187,8 @@ static EFI_STATUS EFIAPI block_io_flush(EFI_BLOCK_IO_PROTOCOL *protocol)
     struct virtio_blk_transfer transfer = {.operation = VIRTIO_BLK_FLUSH};
 
     /* Who sees read-only media has written nothing that could be flushed. */
-    return block_io->media.ReadOnly ? EFI_SUCCESS : block_io_run(block_io, &transfer);
+    return block_io->media.ReadOnly ? block_io_do_nothing(block_io)
+                                    : block_io_run(block_io, &transfer);
 }
 
 /* --- The media -------------------------------------------------------------------------------- */
@@ -247,7 +260,7 @@ bool block_io_refresh(struct block_io *block_io)
         read_ahead_drop(&block_io->read_ahead);
     }
     if (block_io->n_outstanding)
-        block_io2_signal(block_io);
+        block_io2_serve(block_io);
     BS->RestoreTPL(old_tpl);
     return changed;
 }

@@ -136,7 +136,12 @@ void block_io_after_read(const struct block_io *block_io, const struct virtio_bl
  */
 EFI_STATUS block_io2_open(struct block_io *block_io);
 
-/** No events from now on; signals what has ended. Accepts one that was not opened. */
+/**
+ * Signal what has ended, and no events from now on. Accepts one that was not opened.
+ *
+ * @param block_io  its device is closed, so that nothing is outstanding any more; whoever is told so
+ *                  and starts something else is refused
+ */
 void block_io2_close(struct block_io *block_io);
 
 /** Start what a token stands for; or carry it out, if it has no event. */

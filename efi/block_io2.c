@@ -92,7 +92,7 @@ static VOID EFIAPI block_io2_on_batch_end(EFI_EVENT event, VOID *context)
 
     (void)event;
     block_io->in_batch = false;
-    virtio_blk_publish(block_io->blk);
+    (void)virtio_blk_poll(block_io->blk); /* publishes as well, unless the device is out of use */
     block_io2_signal(block_io);
 }
 
@@ -248,9 +248,12 @@ void block_io2_close(struct block_io *block_io)
 {
     if (!block_io->batch_end)
         return;
+    EFI_TPL old_tpl = BS->RaiseTPL(TPL_NOTIFY);
+    block_io2_signal(block_io);
+    /* Notifications may call us once more, which is refused, and finds our events still there. */
+    BS->RestoreTPL(old_tpl);
     (void)BS->CloseEvent(block_io->timer); /* ours, so they can be closed */
     (void)BS->CloseEvent(block_io->batch_end);
     block_io->batch_end = NULL;
-    block_io2_signal(block_io);
     block_io2_free_memory(block_io);
 }
