@@ -87,6 +87,11 @@ class ReadErrors:
 
     sector: int
 
+    def filter(self) -> dict[str, Any]:
+        """The block node that makes them fail."""
+        rule = {"event": "none", "iotype": "read", "errno": 5, "sector": self.sector}
+        return {"driver": "blkdebug", "inject-error": [rule]}
+
 
 @dataclass(frozen=True)
 class Disk:
@@ -94,7 +99,8 @@ class Disk:
 
     `options` go to the device (logical_block_size=4096, iommu_platform=on); `boot` puts it into
     the firmware's boot order, in the order of the list. On the bus "vhost-user" another process
-    answers for it, at `socket`.
+    answers for it, at `socket`. `protocol` is a QEMU block node that stands for the image's file,
+    and `filters` are nodes above it, the lowest first.
     """
 
     image: DiskImage
@@ -106,6 +112,8 @@ class Disk:
     ioeventfd: bool = False
     may_change: bool = False
     socket: Path | None = None
+    protocol: Mapping[str, Any] | None = None
+    filters: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def is_virtio(self) -> bool:
@@ -127,34 +135,19 @@ class Disk:
         return self._block_nodes(number)
 
     def _block_nodes(self, number: int) -> list[str]:
-        nodes: list[dict[str, Any]] = [
-            {
-                "driver": "file",
-                "filename": str(self.image.path),
-                "node-name": f"file{number}",
-                "read-only": self.read_only,
-            }
-        ]
-        if self.errors is not None:
-            rule = {"event": "none", "iotype": "read", "errno": 5, "sector": self.errors.sector}
-            nodes.append(
-                {
-                    "driver": "blkdebug",
-                    "image": f"file{number}",
-                    "node-name": f"debug{number}",
-                    "inject-error": [rule],
-                    "read-only": self.read_only,
-                }
-            )
-        nodes.append(
-            {
-                "driver": "raw",
-                "file": nodes[-1]["node-name"],
-                "node-name": f"disk{number}",
-                "read-only": self.read_only,
-            }
-        )
+        nodes = [self._protocol_node(number)]
+        filters = [self.errors.filter()] if self.errors is not None else []
+        for place, node in enumerate([*filters, *self.filters, {"driver": "raw"}]):
+            child = "image" if node["driver"] == "blkdebug" else "file"
+            name = f"disk{number}" if node["driver"] == "raw" else f"filter{number}-{place}"
+            below = nodes[-1]["node-name"]
+            nodes.append({**node, child: below, "node-name": name, "read-only": self.read_only})
         return [word for node in nodes for word in ("-blockdev", json.dumps(node))]
+
+    def _protocol_node(self, number: int) -> dict[str, Any]:
+        file = {"driver": "file", "filename": str(self.image.path)}
+        common = {"node-name": f"file{number}", "read-only": self.read_only}
+        return {**(self.protocol or file), **common}
 
     def _device(self, number: int) -> dict[str, str | int]:
         match self.bus:
@@ -296,6 +289,7 @@ def machine_arguments(
     machine: str = "q35",
     memory_mib: int = 256,
     firmware: Firmware = FIRMWARE,
+    first_arguments: Sequence[str] = (),
 ) -> list[str]:
     """The part of the command line that every machine here has; serial and QMP not included."""
     variables = folder / "variables.fd"
@@ -311,6 +305,7 @@ def machine_arguments(
     words += ["-m", str(memory_mib), *memory, "-display", "none", "-net", "none", "-no-reboot"]
     words += [*firmware.arguments]
     words += _pflash(0, firmware.code, read_only=True) + _pflash(1, variables, read_only=False)
+    words += first_arguments
     boot_index = 0
     for number, disk in enumerate(disks):
         words += disk.controller(number)
@@ -341,6 +336,7 @@ class Machine:
         firmware: Firmware = FIRMWARE,
         limit_s: float = DEFAULT_LIMIT_S,
         keys: Sequence[tuple[str, bytes]] = (SHELL_COUNTDOWN,),
+        first_arguments: Sequence[str] = (),
         extra_arguments: Sequence[str] = (),
         never: Sequence[str] = (),
         tolerated: Sequence[str] = (),
@@ -348,7 +344,8 @@ class Machine:
     ) -> None:
         """`keys` answers texts by typing. A text of `never` ends the run as failed, at once.
 
-        Lines of QEMU's that match a pattern of `tolerated` are no complaint.
+        `first_arguments` come before the disks, for the buses that these refer to. Lines of
+        QEMU's that match a pattern of `tolerated` are no complaint.
         """
         self._never = tuple(never)
         self._tolerated = tuple(tolerated)
@@ -363,7 +360,12 @@ class Machine:
         images = {disk.image for disk in self.disks if not disk.may_change}
         self._checksums = {image: image.sha256() for image in images}
         arguments = machine_arguments(
-            self._folder, self.disks, machine=machine, memory_mib=memory_mib, firmware=firmware
+            self._folder,
+            self.disks,
+            machine=machine,
+            memory_mib=memory_mib,
+            firmware=firmware,
+            first_arguments=first_arguments,
         )
         arguments += self._watching_arguments() + list(extra_arguments)
         self._arguments = tuple(arguments)
