@@ -4,11 +4,12 @@
  *
  * usage, in the UEFI shell: blk_probe.efi DISK COMMAND...
  *
- * DISK is a PCI address as 00:10.0, or "all". Every disk gets all the commands in turn:
+ * DISK is a PCI address as 00:10.0, or its beginning, or "all". Each disk gets all the commands:
  *
  *   media                   what EFI_BLOCK_IO_MEDIA says
  *   checksum, checksum2     read everything, with EFI_BLOCK_IO or with tokens of EFI_BLOCK_IO2
  *   read LBA BLOCKS         read once; read2 with a token
+ *   reads COUNT BLOCKS      COUNT times, one behind the other, from the beginning
  *   write LBA BLOCKS SEED   write what fill() makes of the seed; write2 with a token
  *   flush, flush2, reset
  *   many LBA BLOCKS COUNT   start COUNT reads of BLOCKS with tokens, and only then look for the ends
@@ -172,6 +173,18 @@ static EFI_STATUS run_read(struct disk *disk, const UINT64 *numbers)
     EFI_STATUS status = n_bytes > BUFFER_BYTES ? EFI_OUT_OF_RESOURCES
                                                : read_piece(disk, numbers[0], n_bytes, buffer);
     return report_data(disk, L"read", status, n_bytes);
+}
+
+static EFI_STATUS run_reads(struct disk *disk, const UINT64 *numbers)
+{
+    EFI_STATUS status = EFI_SUCCESS;
+
+    for (UINT64 i = 0; i < numbers[0]; i++) {
+        EFI_STATUS ended = run_read(disk, (UINT64[]){i * numbers[1], numbers[1]});
+        if (EFI_ERROR(ended))
+            status = ended;
+    }
+    return status;
 }
 
 static EFI_STATUS start_read2(const struct disk *disk, EFI_BLOCK_IO2_TOKEN *token, EFI_LBA lba,
@@ -474,14 +487,12 @@ static EFI_STATUS run_volumes(struct disk *disk, const UINT64 *numbers)
 /* --- The command line ---------------------------------------------------------------------------- */
 
 static const struct command commands[] = {
-    {L"media", 0, run_media},         {L"checksum", 0, run_checksum},
-    {L"checksum2", 0, run_checksum2}, {L"read", 2, run_read},
-    {L"read2", 2, run_read2},         {L"many", 3, run_many},
-    {L"write", 3, run_write},         {L"write2", 3, run_write2},
-    {L"flush", 0, run_flush},         {L"flush2", 0, run_flush2},
-    {L"reset", 0, run_reset},         {L"erase", 2, run_erase},
-    {L"identify", 0, run_identify},   {L"id", 1, run_id},
-    {L"watch", 1, run_watch},         {L"volumes", 0, run_volumes},
+    {L"media", 0, run_media}, {L"checksum", 0, run_checksum}, {L"checksum2", 0, run_checksum2},
+    {L"read", 2, run_read},   {L"reads", 2, run_reads},       {L"read2", 2, run_read2},
+    {L"many", 3, run_many},   {L"write", 3, run_write},       {L"write2", 3, run_write2},
+    {L"flush", 0, run_flush}, {L"flush2", 0, run_flush2},     {L"reset", 0, run_reset},
+    {L"erase", 2, run_erase}, {L"identify", 0, run_identify}, {L"id", 1, run_id},
+    {L"watch", 1, run_watch}, {L"volumes", 0, run_volumes},
 };
 
 static const struct command *find_command(const CHAR16 *name)
@@ -526,7 +537,7 @@ static BOOLEAN open_disk(EFI_HANDLE handle, const CHAR16 *wanted, struct disk *r
     SPrint(ret_disk->name, sizeof(ret_disk->name), L"%02x:%02x.%x", bus, device, function);
     if (StrCmp(wanted, L"all") == 0)
         return find_protocols(ret_disk);
-    return StriCmp((CHAR16 *)wanted, ret_disk->name) == 0;
+    return StrnCmp(wanted, ret_disk->name, StrLen(wanted)) == 0;
 }
 
 static EFI_STATUS run_on_disks(CHAR16 **words, UINTN n_words)
