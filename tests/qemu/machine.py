@@ -32,6 +32,7 @@ FIRMWARE_FOLDER = Path("/usr/share/OVMF")
 DEFAULT_LIMIT_S = 60.0
 TAIL_LINES = 40
 POLL_S = 0.2
+EVENTS_S = 0.02
 
 # Disk n of the list sits here plus n, on every machine type, so that tests know its name.
 FIRST_SLOT = 0x10
@@ -140,14 +141,18 @@ class Disk:
         for place, node in enumerate([*filters, *self.filters, {"driver": "raw"}]):
             child = "image" if node["driver"] == "blkdebug" else "file"
             name = f"disk{number}" if node["driver"] == "raw" else f"filter{number}-{place}"
-            below = nodes[-1]["node-name"]
-            nodes.append({**node, child: below, "node-name": name, "read-only": self.read_only})
+            links = {child: nodes[-1]["node-name"], "node-name": name}
+            nodes.append({**node, **links, "read-only": self.read_only, "discard": "unmap"})
         return [word for node in nodes for word in ("-blockdev", json.dumps(node))]
 
     def _protocol_node(self, number: int) -> dict[str, Any]:
         file = {"driver": "file", "filename": str(self.image.path)}
-        common = {"node-name": f"file{number}", "read-only": self.read_only}
-        return {**(self.protocol or file), **common}
+        return {
+            **(self.protocol or file),
+            "node-name": f"file{number}",
+            "read-only": self.read_only,
+            "discard": "unmap",
+        }
 
     def _device(self, number: int) -> dict[str, str | int]:
         match self.bus:
@@ -414,6 +419,13 @@ class Machine:
             missing = [wanted for wanted in texts if wanted not in self.text]
             raise MachineError(f"QEMU ended before {missing} appeared\n{self._evidence()}")
 
+    def wait_for_events(self, is_enough: Callable[[list[qemu_trace.Event]], bool]) -> None:
+        """Until the trace of what the devices saw so far is enough; the machine keeps running."""
+        while not is_enough(self._events()):
+            if time.monotonic() > self._deadline:
+                raise MachineError(f"not in the trace in time\n{self._evidence()}")
+            time.sleep(EVENTS_S)
+
     def wait_for_end(self) -> None:
         """Follow the serial line until QEMU exits by itself."""
         self.wait_until(lambda text: False)
@@ -585,8 +597,16 @@ class Shell:
 
     def run(self, command: str) -> str:
         """Run one command; returns its output without the echo."""
+        return self.finish(self.begin(command))
+
+    def begin(self, command: str) -> int:
+        """Type one command, for finish()."""
         start = len(self._machine.text)
         self._machine.press(command.encode() + b"\r")
+        return start
+
+    def finish(self, start: int) -> str:
+        """Wait until the command that was begun has ended; returns its output without the echo."""
         return self._await_prompt(start)
 
     def _await_prompt(self, start: int) -> str:

@@ -13,6 +13,8 @@
  *   write LBA BLOCKS SEED   write what fill() makes of the seed; write2 with a token
  *   flush, flush2, reset
  *   many LBA BLOCKS COUNT   start COUNT reads of BLOCKS with tokens, and only then look for the ends
+ *   took                    how many ticks of the processor's clock the command before took
+ *   say NUMBER              print the number, for who waits for it
  *   id NUMBER               media id of the commands that follow; 0: what the media says
  *   watch SECONDS           wait until the media is another, or the disk is gone
  *   volumes                 how many file systems are on the disk
@@ -54,10 +56,19 @@ typedef struct disk_info_protocol {
     EFI_STATUS(EFIAPI *WhichIde)(struct disk_info_protocol *, UINT32 *channel, UINT32 *device);
 } disk_info_protocol;
 
+/* From the PI specification, volume 2, 12.3 CPU Architectural Protocol. */
+typedef struct cpu_arch_protocol {
+    VOID *others[6];
+    EFI_STATUS(EFIAPI *GetTimerValue)
+    (struct cpu_arch_protocol *, UINT32 timer, UINT64 *ret_ticks, UINT64 *ret_period_fs);
+} cpu_arch_protocol;
+
 static EFI_GUID pci_io_guid = EFI_PCI_IO_PROTOCOL_GUID;
 static EFI_GUID block_io2_guid = EFI_BLOCK_IO2_PROTOCOL_GUID;
 static EFI_GUID erase_block_guid = {
     0x95a9a93e, 0xa86e, 0x4926, {0xaa, 0xef, 0x99, 0x18, 0xe7, 0x72, 0xd9, 0x87}};
+static EFI_GUID cpu_arch_guid = {
+    0x26baccb1, 0x6f42, 0x11d4, {0xbc, 0xe7, 0x00, 0x80, 0xc7, 0x3c, 0x88, 0x81}};
 static EFI_GUID disk_info_guid = {
     0xd432a67f, 0x14dc, 0x484b, {0xb3, 0xbb, 0x3f, 0x02, 0x91, 0x84, 0x93, 0x27}};
 
@@ -77,6 +88,7 @@ struct command {
 };
 
 static UINT8 *buffer;
+static UINT64 last_ticks;
 static UINT32 crc_table[256];
 
 static void make_crc_table(void)
@@ -427,6 +439,30 @@ static EFI_STATUS run_identify(struct disk *disk, const UINT64 *numbers)
     return status;
 }
 
+/* While a driver polls, no timer of the firmware's goes on. */
+static UINT64 ticks_now(void)
+{
+    cpu_arch_protocol *cpu = NULL;
+    UINT64 ticks = 0, period_fs;
+
+    if (!EFI_ERROR(BS->LocateProtocol(&cpu_arch_guid, NULL, (VOID **)&cpu)))
+        (void)cpu->GetTimerValue(cpu, 0, &ticks, &period_fs);
+    return ticks;
+}
+
+static EFI_STATUS run_took(struct disk *disk, const UINT64 *numbers)
+{
+    (void)numbers;
+    Print(L"blk-probe: %s took: %ld\n", disk->name, last_ticks);
+    return EFI_SUCCESS;
+}
+
+static EFI_STATUS run_say(struct disk *disk, const UINT64 *numbers)
+{
+    Print(L"blk-probe: %s say: %ld\n", disk->name, numbers[0]);
+    return EFI_SUCCESS;
+}
+
 static EFI_STATUS run_id(struct disk *disk, const UINT64 *numbers)
 {
     disk->media_id = (UINT32)numbers[0];
@@ -492,7 +528,8 @@ static const struct command commands[] = {
     {L"many", 3, run_many},   {L"write", 3, run_write},       {L"write2", 3, run_write2},
     {L"flush", 0, run_flush}, {L"flush2", 0, run_flush2},     {L"reset", 0, run_reset},
     {L"erase", 2, run_erase}, {L"identify", 0, run_identify}, {L"id", 1, run_id},
-    {L"watch", 1, run_watch}, {L"volumes", 0, run_volumes},
+    {L"watch", 1, run_watch}, {L"volumes", 0, run_volumes},   {L"say", 1, run_say},
+    {L"took", 0, run_took},
 };
 
 static const struct command *find_command(const CHAR16 *name)
@@ -516,10 +553,12 @@ static void run_commands(struct disk *disk, CHAR16 **words, UINTN n_words)
         }
         for (UINTN i = 0; i < command->n_numbers; i++)
             numbers[i] = Atoi(words[at + 1 + i]);
+        UINT64 start = ticks_now();
         if (find_protocols(disk))
             (void)command->run(disk, numbers);
         else
             Print(L"blk-probe: %s %s: no EFI_BLOCK_IO\n", disk->name, command->name);
+        last_ticks = ticks_now() - start;
         at += 1 + command->n_numbers;
     }
 }
