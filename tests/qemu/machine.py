@@ -421,7 +421,7 @@ class Machine:
 
     def wait_for_events(self, is_enough: Callable[[list[qemu_trace.Event]], bool]) -> None:
         """Until the trace of what the devices saw so far is enough; the machine keeps running."""
-        while not is_enough(self._events()):
+        while not is_enough(self.events()):
             if time.monotonic() > self._deadline:
                 raise MachineError(f"not in the trace in time\n{self._evidence()}")
             time.sleep(EVENTS_S)
@@ -485,7 +485,7 @@ class Machine:
             stderr=self._stderr(),
             exit_code=self._process.returncode,
             seconds=time.monotonic() - self._started,
-            events=self._events(),
+            events=self.events(),
             disks=self.disks,
             arguments=self._arguments,
         )
@@ -528,7 +528,8 @@ class Machine:
     def _stderr(self) -> str:
         return (self._folder / "stderr").read_text(errors="replace")
 
-    def _events(self) -> list[qemu_trace.Event]:
+    def events(self) -> list[qemu_trace.Event]:
+        """What the devices saw so far."""
         n_disks = len(self._virtio_disks())
         file = self._folder / "trace"
         if n_disks == 0 or not file.exists():
