@@ -125,6 +125,10 @@ class ProbeMachine(Machine):
         assert self.shell is not None, "load() comes first"
         return self._answers(disk, self.shell.finish(begun))
 
+    def wait_for_new(self, begun: int, text: str) -> None:
+        """Until what was begun has said so."""
+        self.wait_until(lambda all_text: text in all_text[begun:])
+
     def freeze(self, number: int) -> None:
         """The disk's back end reads nearly nothing any more, from the second request on."""
         self._limit(number, bytes_per_s=1)
