@@ -39,6 +39,7 @@ SLOW_PER_S = 10
 
 N_READS = 6
 READS = ("checksum", f"reads {N_READS} 8")
+READ_LBAS = tuple(8 * place for place in reversed(range(N_READS)))
 # Some while the firmware looks for partitions, then the checksum and single reads.
 NTHS = (1, 2, 5, 15, 16, 17, 22)
 
@@ -178,7 +179,7 @@ def assert_all_right(run: FaultsRun, name: str) -> None:
     """Nothing is missing from the answers to READS and a checksum."""
     checksum, *answers = run.answers[name]
     assert checksum == data_answer("checksum", run.before[name])
-    assert answers == [run.expected(name, 8 * place, 8) for place in range(N_READS)]
+    assert answers == [run.expected(name, lba, 8) for lba in READ_LBAS]
 
 
 @pytest.mark.xdist_group("disk_faults")
@@ -225,7 +226,7 @@ def test_given_error_on_the_nth_read_when_many_are_done_then_only_that_one_fails
     healthy = run.reads("healthy")
     n_probing = len(healthy) - 1 - N_READS
     expected = [data_answer("checksum", run.before[name])]
-    expected += [run.expected(name, 8 * place, 8) for place in range(N_READS)]
+    expected += [run.expected(name, lba, 8) for lba in READ_LBAS]
 
     assert [place + 1 for place, result in enumerate(results(run, name)) if result] == [n]
     assert results(run, name)[n - 1] == -EIO

@@ -9,7 +9,8 @@
  *   media                   what EFI_BLOCK_IO_MEDIA says
  *   checksum, checksum2     read everything, with EFI_BLOCK_IO or with tokens of EFI_BLOCK_IO2
  *   read LBA BLOCKS         read once; read2 with a token
- *   reads COUNT BLOCKS      COUNT times, one behind the other, from the beginning
+ *   reads COUNT BLOCKS      COUNT times, to the beginning, so that no driver takes it for a stream
+ *   stream COUNT BLOCKS     COUNT times, from the beginning
  *   write LBA BLOCKS SEED   write what fill() makes of the seed; write2 with a token
  *   flush, flush2, reset
  *   many LBA BLOCKS COUNT   start COUNT reads of BLOCKS with tokens, and only then look for the ends
@@ -188,6 +189,18 @@ static EFI_STATUS run_read(struct disk *disk, const UINT64 *numbers)
 }
 
 static EFI_STATUS run_reads(struct disk *disk, const UINT64 *numbers)
+{
+    EFI_STATUS status = EFI_SUCCESS;
+
+    for (UINT64 i = numbers[0]; i > 0; i--) {
+        EFI_STATUS ended = run_read(disk, (UINT64[]){(i - 1) * numbers[1], numbers[1]});
+        if (EFI_ERROR(ended))
+            status = ended;
+    }
+    return status;
+}
+
+static EFI_STATUS run_stream(struct disk *disk, const UINT64 *numbers)
 {
     EFI_STATUS status = EFI_SUCCESS;
 
@@ -529,7 +542,7 @@ static const struct command commands[] = {
     {L"flush", 0, run_flush}, {L"flush2", 0, run_flush2},     {L"reset", 0, run_reset},
     {L"erase", 2, run_erase}, {L"identify", 0, run_identify}, {L"id", 1, run_id},
     {L"watch", 1, run_watch}, {L"volumes", 0, run_volumes},   {L"say", 1, run_say},
-    {L"took", 0, run_took},
+    {L"took", 0, run_took},   {L"stream", 2, run_stream},
 };
 
 static const struct command *find_command(const CHAR16 *name)
