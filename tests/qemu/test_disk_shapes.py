@@ -17,6 +17,7 @@ from probe import (
     ProbeMachine,
     Tools,
     data_answer,
+    flushes,
     function_address,
     function_name,
     own_session,
@@ -63,10 +64,10 @@ class Shape:
         return self.least_bytes + min(number + 1, 4 * MIB // unit) * unit
 
 
-def blocks(logical: int, physical: int, media: str) -> Shape:
+def blocks(logical: int, physical: int, media: str, **more: int) -> Shape:
     """A disk with blocks of this size."""
-    options = {"logical_block_size": logical, "physical_block_size": physical}
-    return Shape(f"blocks_{logical}_{physical}", options, media)
+    options = {"logical_block_size": logical, "physical_block_size": physical, **more}
+    return Shape("_".join(["blocks", str(logical), str(physical), *more]), options, media)
 
 
 MODERN = {"disable-legacy": "on"}
@@ -101,6 +102,7 @@ SHAPES = (
     blocks(4096, 4096, "block 4096 .* lowest 0 physical 1 "),
     blocks(65536, 65536, "block 65536 .* lowest 0 physical 1 "),
     blocks(2 * MIB, 2 * MIB, "block 2097152 .* physical 1 "),
+    blocks(512, 512, "block 512 .* physical 1 optimal 64 ", opt_io_size=64 * 512),
 )
 N_BEHIND_PORTS = sum(shape.place is not None for shape in SHAPES)
 READ_ONLY = next(number for number, shape in enumerate(SHAPES) if shape.read_only)
@@ -122,12 +124,17 @@ def place_of(number: int) -> tuple[Mapping[str, str], str]:
     return SHAPES[number].place or (function_address(on_root_bus), function_name(on_root_bus))
 
 
+def serial_of(number: int) -> str:
+    """As long as may be (5.2.6.1), shorter, or none."""
+    return f"serial number of {number:03}"[: 20 - number % 21]
+
+
 def shape_disk(number: int, image: DiskImage) -> Disk:
     """Disk `number` of SHAPES."""
     shape = SHAPES[number]
     return Disk(
         image,
-        options={**place_of(number)[0], **shape.options},
+        options={"serial": serial_of(number), **place_of(number)[0], **shape.options},
         read_only=shape.read_only,
         ioeventfd=shape.ioeventfd,
         boot=False,
@@ -146,8 +153,10 @@ def run(module_folder: Path, tools: Tools) -> ShapesRun:
         disks, tools, first_arguments=(*IOMMU, *PORTS), extra_arguments=IOTHREAD
     ) as machine:
         machine.load()
-        answers = machine.probe_all("media", "checksum", "flush")
-        refusals = machine.probe(place_of(READ_ONLY)[1], "write 0 1 1", "flush")
+        answers = machine.probe_all("media", "checksum", "checksum2", "flush", "flush2", "identify")
+        refusals = machine.probe(
+            place_of(READ_ONLY)[1], "write 0 1 1", "write2 0 1 1", "flush", "erase 0 1"
+        )
         return ShapesRun(answers, refusals, images, machine.finish())
 
 
@@ -158,15 +167,18 @@ def test_given_disk_of_a_shape_when_read_whole_then_its_bytes_and_its_descriptio
 ) -> None:
     image, (_, name) = run.images[number], place_of(number)
 
-    media, checksum, flush = run.answers[name]
+    media, checksum, checksum2, *others = run.answers[name]
     last = image.size_bytes // int(SHAPES[number].options.get("logical_block_size", 512)) - 1
     assert re.search(rf"present 1 .*{SHAPES[number].media}", media), media
     assert f" last {last} " in media
     assert checksum == data_answer("checksum", image.path.read_bytes())
-    assert flush == "flush: Success"
+    assert checksum2 == data_answer("checksum2", image.path.read_bytes())
+    serial = serial_of(number)
+    assert others == ["flush: Success", "flush2: Success", f'identify: Success 20 bytes "{serial}"']
     assert statuses(run.result.events, number) == [0, 1, 3, 11, 15]
     session = own_session(run.result, number)
     assert session.covers([SectorRange(0, image.size_bytes // 512)])
+    assert flushes(session) == 0, "a flush, though nothing was written"
 
 
 @pytest.mark.xdist_group("disk_shapes")
@@ -174,10 +186,16 @@ def test_given_read_only_disk_when_written_and_flushed_then_nothing_but_reads_re
     run: ShapesRun,
 ) -> None:
     # Checks: BLK-REQ-3
-    assert run.refusals == ["write: Write Protected", "flush: Success"]
+    assert run.refusals[:3] == [
+        "write: Write Protected",
+        "write2: Write Protected",
+        "flush: Success",
+    ]
+    assert run.refusals[-1] in ("erase: Write Protected", "erase: Unsupported")
     session = own_session(run.result, READ_ONLY)
     assert session.reads
-    assert len(session.reads) == sum(isinstance(event, Pop) for event in session.events)
+    # And the question for its serial number.
+    assert len(session.reads) + 1 == sum(isinstance(event, Pop) for event in session.events)
 
 
 def test_given_64_disks_when_the_driver_comes_then_it_drives_all_of_them(
