@@ -36,6 +36,8 @@ SMALL, LARGE = 64 * KIB, 12 * MIB
 BAD_SECTOR = 6 * MIB // SECTOR_BYTES
 LATENCY_NS = 100_000_000
 SLOW_PER_S = 10
+STREAM_BAD_SECTOR = 67  # of the ninth read
+TOKENS_LBA = BAD_SECTOR - 8 * 5  # the sixth token's
 
 N_READS = 6
 READS = ("checksum", f"reads {N_READS} 8")
@@ -94,6 +96,12 @@ CASES = {
         {"errors": ReadErrors(BAD_SECTOR), "options": {"request-merging": "off"}},
         LARGE,
     ),
+    "bad_sector_in_a_stream": Case(["stream 16 8"], {"errors": ReadErrors(STREAM_BAD_SECTOR)}),
+    "bad_sector_for_a_token": Case(
+        [f"many {TOKENS_LBA} 8 16", f"read2 {BAD_SECTOR} 1", f"read2 {BAD_SECTOR + 1} 8"],
+        {"errors": ReadErrors(BAD_SECTOR), "options": {"request-merging": "off"}},
+        LARGE,
+    ),
     "no_write": Case(
         ["write 0 8 1", "read 0 8", "write 8 8 2"],
         {"filters": (fails_always("write", ENOSPC),), "may_change": True},
@@ -111,6 +119,18 @@ CASES = {
             "filters": (fails_at("flush_to_disk", "flush", EIO, 2, 4),),
             "may_change": True,
         },
+    ),
+    "written_with_tokens": Case(
+        ["flush2", "write2 0 8 1", "flush2", "flush", "write 8 8 2", "flush", "flush2", "read2 0 16"],
+        {"may_change": True},
+    ),
+    "second_flush_with_tokens": Case(
+        ["write2 0 8 1", "flush2", "write2 8 8 2", "flush2", "flush2"],
+        {"filters": (fails_at("flush_to_disk", "flush", EIO, 2, 4),), "may_change": True},
+    ),
+    "erased": Case(
+        ["erase 16 32", "checksum", "erase 120 16", "write 20 8 1", "checksum"],
+        {"may_change": True},
     ),
     "latency": Case(READS, {"protocol": LATENCY}, is_zero=True),
     "slow": Case(READS, {"filters": ({"driver": "throttle", "throttle-group": "slow"},)}),
@@ -218,6 +238,35 @@ def test_given_one_bad_sector_when_read_then_only_what_covers_it_fails(run: Faul
 
 
 @pytest.mark.xdist_group("disk_faults")
+def test_given_bad_sector_ahead_of_a_stream_when_read_then_only_the_read_that_needs_it_fails(
+    run: FaultsRun,
+) -> None:
+    # What nobody has asked for yet may be read, and may fail, but that is nobody's error.
+    name = "bad_sector_in_a_stream"
+    expected = [run.expected(name, lba, 8) for lba in range(0, 128, 8)]
+    expected[STREAM_BAD_SECTOR // 8] = failed("read", 8)
+    assert run.answers[name] == expected
+
+
+@pytest.mark.xdist_group("disk_faults")
+def test_given_bad_sector_and_many_tokens_when_read_then_the_one_that_covers_it_fails(
+    run: FaultsRun,
+) -> None:
+    name = "bad_sector_for_a_token"
+    tokens = [f"token {n}: Success" for n in range(16)]
+    tokens[5] = "token 5: Device Error"
+    data = run.before[name][(BAD_SECTOR + 1) * SECTOR_BYTES : (BAD_SECTOR + 9) * SECTOR_BYTES]
+    assert run.answers[name] == [
+        "many: started",
+        *tokens,
+        failed("many", 16 * 8),
+        failed("read2", 1),
+        data_answer("read2", data),
+    ]
+    assert results(run, name).count(-EIO) == 2
+
+
+@pytest.mark.xdist_group("disk_faults")
 @pytest.mark.parametrize("n", NTHS)
 def test_given_error_on_the_nth_read_when_many_are_done_then_only_that_one_fails_once(
     n: int, run: FaultsRun
@@ -309,6 +358,67 @@ def test_given_error_on_a_flush_when_flushed_again_then_only_one_call_failed(
     answers = [event.status for event in session.events if isinstance(event, RequestDone)]
     assert answers.count(STATUS_IOERR) == 1
     assert run.images[name].path.read_bytes() == new + run.before[name][2 * part :]
+
+
+@pytest.mark.xdist_group("disk_faults")
+def test_given_writes_by_both_protocols_when_flushed_often_then_a_flush_is_sent_after_each_write(
+    run: FaultsRun,
+) -> None:
+    name, part = "written_with_tokens", 8 * SECTOR_BYTES
+    new = filled(part, 1) + filled(part, 2)
+
+    assert run.answers[name] == [
+        "flush2: Success",
+        "write2: Success",
+        "flush2: Success",
+        "flush: Success",
+        "write: Success",
+        "flush: Success",
+        "flush2: Success",
+        data_answer("read2", new),
+    ]
+    assert flushes(own_session(run.result, NAMES.index(name))) == 2
+    assert written(run, name) == [(0, 8), (8, 8)]
+    assert run.images[name].path.read_bytes() == new + run.before[name][2 * part :]
+
+
+@pytest.mark.xdist_group("disk_faults")
+def test_given_error_on_a_flush_with_a_token_when_flushed_again_then_it_is_sent_again(
+    run: FaultsRun,
+) -> None:
+    name = "second_flush_with_tokens"
+    assert run.answers[name] == [
+        "write2: Success",
+        "flush2: Success",
+        "write2: Success",
+        "flush2: Device Error",
+        "flush2: Success",
+    ]
+    assert flushes(own_session(run.result, NAMES.index(name))) == 3
+
+
+@pytest.mark.xdist_group("disk_faults")
+def test_given_disk_that_can_be_erased_when_erased_then_these_blocks_are_zeroes_and_no_others(
+    run: FaultsRun,
+) -> None:
+    name = "erased"
+    erased = bytearray(run.before[name])
+    erased[16 * SECTOR_BYTES : 48 * SECTOR_BYTES] = bytes(32 * SECTOR_BYTES)
+    written_to = bytearray(erased)
+    written_to[20 * SECTOR_BYTES : 28 * SECTOR_BYTES] = filled(8 * SECTOR_BYTES, 1)
+
+    answers = [line for line in run.answers[name] if not line.startswith("erase granularity ")]
+    assert len(run.answers[name]) - len(answers) == 2
+    assert answers == [
+        "erase: Success",
+        data_answer("checksum", erased),
+        # Beyond the end: nothing of it is done.
+        "erase: Invalid Parameter",
+        "write: Success",
+        data_answer("checksum", written_to),
+    ]
+    assert written(run, name) == [(20, 8)]
+    assert run.images[name].path.read_bytes() == written_to
 
 
 @pytest.mark.xdist_group("disk_faults")
