@@ -262,6 +262,17 @@ def test_given_rounds_of_which_one_was_slow_when_compared_then_the_median_ratio_
     assert Output(tuple(runs)).speed(RANDOM_4K.key, RANDOM_4K.key) == 2.0
 
 
+@pytest.mark.parametrize(("load", "is_noted"), [(0.3, False), (3.0, True)])
+def test_given_load_when_started_then_it_is_noted_if_others_use_the_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, load: float, is_noted: bool
+) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0))
+
+    bench_blk.publish(good_outputs(), {}, tmp_path, bench_blk.note_load())
+
+    assert ("The load was 3.0" in (tmp_path / "bench.md").read_text()) == is_noted
+
+
 # --------------------------------------------------------------------------- the disk, and QEMU
 
 
