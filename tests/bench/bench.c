@@ -16,7 +16,7 @@ static struct bench_disk disk;
 static EFI_HANDLE ours; /* the image of virtio.efi, the last that was loaded */
 static unsigned last_mark;
 
-/* --- What there is on this machine ------------------------------------------------------------- */
+/* --- What there is on this machine ----------------------------------------------------------- */
 
 static bool is_virtio_disk(EFI_PCI_IO_PROTOCOL *pci_io)
 {
@@ -93,7 +93,7 @@ static void print_clock(void)
     Print(L"bench: clock %ld\n", (bench_now() - start) / CALIBRATION_MS);
 }
 
-/* --- The two drivers --------------------------------------------------------------------------- */
+/* --- The two drivers ------------------------------------------------------------------------- */
 
 static void find_protocols(void)
 {
@@ -148,7 +148,7 @@ static EFI_STATUS load_ours(EFI_HANDLE self, EFI_HANDLE volume)
     return disk.block_io && find_driver() == ours ? EFI_SUCCESS : EFI_NOT_FOUND;
 }
 
-/* --- The lines of the job ---------------------------------------------------------------------- */
+/* --- The lines of the job -------------------------------------------------------------------- */
 
 static void set_mark(unsigned mark)
 {

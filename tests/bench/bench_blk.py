@@ -215,7 +215,7 @@ def note_load() -> str:
     load = os.getloadavg()[0]
     if load <= QUIET_LOAD:
         return ""
-    return f"The load was {load:.1f} at the start: ratios to a polling driver are not to be trusted."
+    return f"The load was {load:.1f} at the start: ratios to a polling driver mean little."
 
 
 def publish(outputs: Outputs, host: blk_report.Limits, folder: Path, note: str = "") -> int:
