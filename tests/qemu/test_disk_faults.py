@@ -28,6 +28,7 @@ from probe import (
 from qemu_trace import BackendDone, RequestDone, of_disk, writes
 
 KIB = 1024
+LIMIT_S = 120
 EIO, ENOSPC = 5, 28
 STATUS_IOERR = 1
 
@@ -177,7 +178,9 @@ def run(module_folder: Path, tools: Tools) -> FaultsRun:
             images[name] = raw_image(path, case.size_bytes, seed=200 + number)
         disks.append(Disk(images[name], **case.disk))
     before = {name: image.path.read_bytes() for name, image in images.items()}
-    with ProbeMachine(spread(disks), tools, extra_arguments=THROTTLE) as machine:
+    with ProbeMachine(
+        spread(disks), tools, extra_arguments=THROTTLE, limit_s=LIMIT_S
+    ) as machine:
         machine.load()
         in_slot = machine.probe_all(*READS, disks=function_name(0).split(".")[0])
         answers = {

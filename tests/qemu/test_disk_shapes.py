@@ -27,6 +27,7 @@ from probe import (
 from qemu_trace import Pop, statuses
 
 KIB = 1024
+LIMIT_S = 120
 N_MANY = 64
 
 # Read at once, it is more than one request.
@@ -150,7 +151,11 @@ def run(module_folder: Path, tools: Tools) -> ShapesRun:
     ]
     disks = [shape_disk(number, image) for number, image in enumerate(images)]
     with ProbeMachine(
-        disks, tools, first_arguments=(*IOMMU, *PORTS), extra_arguments=IOTHREAD
+        disks,
+        tools,
+        first_arguments=(*IOMMU, *PORTS),
+        extra_arguments=IOTHREAD,
+        limit_s=LIMIT_S,
     ) as machine:
         machine.load()
         answers = machine.probe_all("media", "checksum", "checksum2", "flush", "flush2", "identify")
@@ -206,7 +211,8 @@ def test_given_64_disks_when_the_driver_comes_then_it_drives_all_of_them(
         for number in range(N_MANY)
     ]
 
-    with ProbeMachine(spread([Disk(image) for image in images]), tools) as machine:
+    disks = spread([Disk(image) for image in images])
+    with ProbeMachine(disks, tools, limit_s=LIMIT_S) as machine:
         machine.load()
         answers = machine.probe_all("checksum")
         result = machine.finish()
