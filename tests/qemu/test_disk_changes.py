@@ -141,14 +141,12 @@ def resized(module_folder: Path, tools: Tools) -> ResizeRun:
         machine.load()
         before = machine.probe(slot_name(0), "media", "volumes", f"read {blocks(OLD_MIB)} 1")
         tail = blocks(OLD_MIB) - 8
-        old_id = f"id {media_id(before)}"
-        grown = resize_under(
-            machine, GROWN_MIB, f"read {tail} 16", f"read {blocks(GROWN_MIB) - 1} 1", old_id, "read 0 8"
-        )
-        old_id = f"id {media_id(grown)}"
-        shrunk = resize_under(
-            machine, SHRUNK_MIB, f"read {blocks(SHRUNK_MIB) - 1} 2", f"read {tail} 16", old_id, "read 0 8"
-        )
+        old = (f"id {media_id(before)}", "read 0 8")
+        last = f"read {blocks(GROWN_MIB) - 1} 1"
+        grown = resize_under(machine, GROWN_MIB, f"read {tail} 16", last, *old)
+        old = (f"id {media_id(grown)}", "read 0 8")
+        beyond = f"read {blocks(SHRUNK_MIB) - 1} 2"
+        shrunk = resize_under(machine, SHRUNK_MIB, beyond, f"read {tail} 16", *old)
         return ResizeRun(before, grown, shrunk, image, machine.finish())
 
 

@@ -5,7 +5,7 @@ All disks are in one machine. What was asked of a disk again, or not at all, sho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ READ_LBAS = tuple(8 * place for place in reversed(range(N_READS)))
 # Some while the firmware looks for partitions, then the checksum and single reads.
 NTHS = (1, 2, 5, 15, 16, 17, 22)
 
-MakeImage = Callable[[Path, int], DiskImage]
+FAILED_CHECKSUM = "checksum: Device Error 0 bytes crc32 00000000"
 
 
 def fails_at(event: str, iotype: str, errno: int, step: int, n_steps: int) -> Mapping[str, Any]:
@@ -122,7 +122,8 @@ CASES = {
         },
     ),
     "written_with_tokens": Case(
-        ["flush2", "write2 0 8 1", "flush2", "flush", "write 8 8 2", "flush", "flush2", "read2 0 16"],
+        ["flush2", "write2 0 8 1", "flush2", "flush"]
+        + ["write 8 8 2", "flush", "flush2", "read2 0 16"],
         {"may_change": True},
     ),
     "second_flush_with_tokens": Case(
@@ -288,9 +289,6 @@ def test_given_error_on_the_nth_read_when_many_are_done_then_only_that_one_fails
     assert run.answers[name] == expected
     # The firmware's probing for partitions may end early, all else is done as without the error.
     assert run.reads(name)[-1 - N_READS :] == healthy[-1 - N_READS :]
-
-
-FAILED_CHECKSUM = "checksum: Device Error 0 bytes crc32 00000000"
 
 
 @pytest.mark.xdist_group("disk_faults")

@@ -1,9 +1,9 @@
 """Disks that stop answering: a deadline, one more try, an error, and all else goes on.
 
 All are in one machine whose clock runs ahead, so that 30 s of it take about one. A back end is
-frozen by a limit on what is read: it lets one more read pass, and a reset of the device lifts it for
-what is in flight, as virtio-blk waits for that. Anything below the device that never answered would
-stop QEMU itself at the reset.
+frozen by a limit on what is read: it lets one more read pass, and a reset of the device lifts it
+for what is in flight, as virtio-blk waits for that. Anything below the device that never answered
+would stop QEMU itself at the reset.
 """
 
 from __future__ import annotations
@@ -311,6 +311,7 @@ def test_given_answers_after_the_deadline_when_they_come_then_no_queue_has_more_
 def test_given_write_without_an_answer_when_its_memory_is_used_again_then_that_is_not_written(
     state: str, run: RecoveryRun
 ) -> None:
+    # Checks: CLEAN-2
     name, part = f"late_write_queue_reset_{state}", 8 * SECTOR_BYTES
     first, second, read, checksum = run.answers[name]
     data = run.images[NAMES.index(name)].path.read_bytes()

@@ -170,6 +170,7 @@ def run(module_folder: Path, tools: Tools) -> ShapesRun:
 def test_given_disk_of_a_shape_when_read_whole_then_its_bytes_and_its_description_are_right(
     number: int, run: ShapesRun
 ) -> None:
+    # Checks: BLK-REQ-8
     image, (_, name) = run.images[number], place_of(number)
 
     media, checksum, checksum2, *others = run.answers[name]
