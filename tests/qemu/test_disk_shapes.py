@@ -33,6 +33,8 @@ N_MANY = 64
 # Read at once, it is more than one request.
 LARGE = 9 * MIB
 
+SMALL_QUEUES = "4_queues_of_4"
+
 # Shapes that differ in the path to the device: what the bus is called, and the name on it.
 PORTS = (
     *("-device", "pcie-root-port,id=port1,chassis=1,addr=0x2"),
@@ -86,6 +88,7 @@ SHAPES = (
     Shape("queue_of_4_no_tables", {"queue-size": 4, "indirect_desc": "off"}),
     Shape("queue_of_1024_no_seg_max_adjust", {"queue-size": 1024, "seg-max-adjust": "off"}),
     *(Shape(f"{n}_queues", {"num-queues": n}) for n in (1, 4)),
+    Shape(SMALL_QUEUES, {"num-queues": 4, "queue-size": 4}, least_bytes=LARGE),
     Shape("no_event_idx", {"event_idx": "off"}),
     Shape("no_indirect_desc", {"indirect_desc": "off"}),
     Shape("no_queue_reset", {"queue_reset": "off"}),
@@ -185,6 +188,15 @@ def test_given_disk_of_a_shape_when_read_whole_then_its_bytes_and_its_descriptio
     session = own_session(run.result, number)
     assert session.covers([SectorRange(0, image.size_bytes // 512)])
     assert flushes(session) == 0, "a flush, though nothing was written"
+
+
+@pytest.mark.xdist_group("disk_shapes")
+def test_given_small_queues_when_a_disk_has_several_then_all_of_them_are_used(
+    run: ShapesRun,
+) -> None:
+    number = next(number for number, shape in enumerate(SHAPES) if shape.name == SMALL_QUEUES)
+    events = own_session(run.result, number).events
+    assert {event.queue for event in events if isinstance(event, Pop)} == {0, 1, 2, 3}
 
 
 @pytest.mark.xdist_group("disk_shapes")
