@@ -102,7 +102,12 @@ vio_status vio_device_reset_queue(struct vio_device *device, uint16_t index)
 
 vio_status vio_device_check_alive(struct vio_device *device)
 {
-    return device_judge_status(device, device_get_status(device));
+    uint8_t status = device_get_status(device);
+
+    /* Registers that nobody answers for can also read as 0; so does a device that others reset. */
+    if (status == 0)
+        return device_fail(device, VIO_ERR_GONE, "the device is gone, its status reads", status);
+    return device_judge_status(device, status);
 }
 
 bool vio_device_has(const struct vio_device *device, unsigned feature_bit)

@@ -12,7 +12,8 @@
  *            lied on a queue is reset and out of use.
  * Deadlines: a request that was not answered within request_limit_us of being the oldest in flight
  *            is given up, and DEVICE_NEEDS_RESET is not waited for: the queue is reset where
- *            VIRTIO_F_RING_RESET is in force, else the device, which is then brought up again. Reads
+ *            VIRTIO_F_RING_RESET is in force and can be trusted, else the device, which is then
+ *            brought up again. Reads
  *            are sent once more, all else has failed. If nothing at all is answered afterwards
  *            either, the device is out of use, as it is at once when it is gone from its bus, until
  *            virtio_blk_reset(). Time that passes between two polls counts for 100 ms at most.
@@ -163,6 +164,13 @@ struct virtio_blk {
     struct virtio_blk_failed_request failed; /**< for reading */
     struct virtqueue queues[BLK_QUEUES_MAX];
     uint64_t request_limit_us; /**< for writing, after virtio_blk_open() */
+    /**
+     * For writing, after virtio_blk_open(): whether a queue's reset alone is proof that the device
+     * has let go of that queue's buffers. 2.6.1 demands it, but QEMU's disks (7.2) confirm it and go
+     * on with what they had: late data lands in memory that is somebody else's. So false; only who
+     * knows his device says true.
+     */
+    bool trust_queue_reset;
     bool quarantined;   /**< for reading: it confirmed no reset, and what it knows is not freed */
     bool has_unflushed; /**< for reading: something was changed since the last flush */
 
@@ -182,6 +190,7 @@ struct virtio_blk {
     uint16_t n_changing; /**< transfers under way that are no reads */
     uint8_t next_queue;
     bool maps_buffers;
+    bool has_unpublished; /**< requests */
 
     uint32_t request_bytes_max; /**< a multiple of the block size */
     uint32_t segment_bytes_max;

@@ -2,15 +2,25 @@
 
 #include "devices/blk_private.h"
 
-vio_status virtio_blk_wait(struct virtio_blk *blk, const struct virtio_blk_transfer *transfer)
+/* Nothing is there as a rule when one has just asked for it, so waiting comes first. */
+static void blocking_wait_for_answers(struct virtio_blk *blk)
 {
     const struct vio_platform *platform = &blk->platform;
 
+    while (!blk_engine_has_answers(blk)) {
+        platform->ops->wait(platform->context, BLK_STEP_MAX_US);
+        if (blk_engine_has_answers(blk))
+            return;
+        blk_recover_watch(blk);
+        virtio_blk_publish(blk); /* what was sent again */
+    }
+}
+
+vio_status virtio_blk_wait(struct virtio_blk *blk, const struct virtio_blk_transfer *transfer)
+{
     virtio_blk_publish(blk);
     while (!transfer->done) {
-        /* Nothing is there as a rule when one has just asked for it: then waiting comes first. */
-        if (!blk_engine_has_answers(blk))
-            platform->ops->wait(platform->context, BLK_STEP_MAX_US);
+        blocking_wait_for_answers(blk);
         (void)virtio_blk_poll(blk); /* what was answered is seen from the transfer */
     }
     return transfer->status;

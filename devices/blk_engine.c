@@ -297,9 +297,10 @@ vio_status virtio_blk_submit(struct virtio_blk *blk, struct virtio_blk_transfer 
 
 void virtio_blk_publish(struct virtio_blk *blk)
 {
-    /* Its queues may never have been set up again, and it is not to be notified (3.1.1). */
-    if (blk->dead != VIO_OK)
+    /* Out of use, its queues may not be there, and it is not to be notified (3.1.1). */
+    if (!blk->has_unpublished || blk->dead != VIO_OK)
         return;
+    blk->has_unpublished = false;
     for (uint16_t i = 0; i < blk->info.n_queues; i++) {
         virtqueue_publish(&blk->queues[i]);
         if (virtqueue_notify(&blk->queues[i])) /* else the device looks by itself */

@@ -88,7 +88,8 @@ static void recover(struct virtio_blk *blk, const struct vio_failure *why, vio_s
     }
     blk->recovered_in_vain = true;
     blk->counters.recoveries++;
-    bool queue_is_enough = reason == VIO_ERR_TIMEOUT && recover_queue(blk, queue);
+    bool queue_is_enough =
+        blk->trust_queue_reset && reason == VIO_ERR_TIMEOUT && recover_queue(blk, queue);
     if (!queue_is_enough && !recover_device(blk)) {
         blk->device.failure = *why;
         blk_recover_give_up(blk, reason);

@@ -146,7 +146,7 @@ static unsigned request_make_chain(const struct virtio_blk *blk, const struct bl
 
     bufs[n++] =
         (struct vio_buffer){.addr = slot->memory_addr, .len = sizeof(struct virtio_blk_req_header)};
-    for (uint32_t done = 0; done < slot->data_bytes;) {
+    for (uint32_t done = 0; done != slot->data_bytes;) {
         uint32_t left = slot->data_bytes - done;
         uint32_t len = left < blk->segment_bytes_max ? left : blk->segment_bytes_max;
         bufs[n++] = (struct vio_buffer){
@@ -163,6 +163,7 @@ static unsigned request_make_chain(const struct virtio_blk *blk, const struct bl
 static void request_count(struct virtio_blk *blk, const struct blk_slot *slot)
 {
     blk->counters.requests++;
+    blk->has_unpublished = true;
     if (slot->transfer->operation == VIRTIO_BLK_READ)
         blk->counters.bytes_read += slot->bytes;
     else if (slot->transfer->operation == VIRTIO_BLK_WRITE)
@@ -194,11 +195,6 @@ static bool request_choose_queue(struct virtio_blk *blk, uint32_t data_bytes, ui
 {
     unsigned n_buffers = request_n_buffers(blk, data_bytes);
 
-    if (blk->info.n_queues == 1) {
-        *ret_queue = 0;
-        return virtqueue_descriptors_needed(&blk->queues[0], n_buffers) <=
-               virtqueue_free_descriptors(&blk->queues[0]);
-    }
     for (unsigned i = 0; i < blk->info.n_queues; i++) {
         uint8_t queue = blk->next_queue;
         const struct virtqueue *vq = &blk->queues[queue];
@@ -217,10 +213,11 @@ vio_status blk_request_send(struct virtio_blk *blk, struct virtio_blk_transfer *
 {
     struct blk_slot *slot = blk->free_slots;
     uint32_t data_bytes = request_data_bytes(transfer->operation, bytes);
-    uint8_t queue;
+    bool must_choose = blk->maps_buffers || blk->info.n_queues != 1;
+    uint8_t queue = 0;
 
-    /* Before anything is mapped, which may mean copied. */
-    if (!slot || !request_choose_queue(blk, data_bytes, &queue))
+    /* Before anything is mapped, which may mean copied; else an only queue says itself if it is full. */
+    if (!slot || (must_choose && !request_choose_queue(blk, data_bytes, &queue)))
         return VIO_ERR_QUEUE_FULL;
     slot->transfer = transfer;
     slot->sector = transfer->next_sector;

@@ -5,7 +5,7 @@
 #include "efi/clock.h"
 
 /* Looks at the clock and the used ring in between are what bounds the wait. */
-#define PLATFORM_SPINS_PER_WAIT 16
+#define PLATFORM_SPINS_PER_WAIT 4
 
 static void *platform_alloc(void *context, size_t bytes)
 {
