@@ -75,7 +75,7 @@ struct virtio_blk_info {
 struct virtio_blk_counters {
     uint64_t requests;      /**< sent to the device */
     uint64_t notifications; /**< of all queues */
-    uint64_t bytes_read;
+    uint64_t bytes_read;    /**< that were asked for, read ahead or sent again included */
     uint64_t bytes_written;
     uint64_t recoveries; /**< of a queue or the device */
 };

@@ -60,14 +60,6 @@ static bool engine_is_all_sent(const struct virtio_blk_transfer *transfer)
     return transfer->status != VIO_OK || (transfer->bytes_left == 0 && !transfer->is_unsent);
 }
 
-static void engine_count_bytes(struct virtio_blk *blk, const struct blk_slot *slot)
-{
-    if (slot->transfer->operation == VIRTIO_BLK_READ)
-        blk->counters.bytes_read += slot->bytes;
-    else if (slot->transfer->operation == VIRTIO_BLK_WRITE)
-        blk->counters.bytes_written += slot->bytes;
-}
-
 void blk_engine_end_request(struct virtio_blk *blk, struct blk_slot *slot, vio_status status)
 {
     struct virtio_blk_transfer *transfer = slot->transfer;
@@ -75,9 +67,7 @@ void blk_engine_end_request(struct virtio_blk *blk, struct blk_slot *slot, vio_s
     vio_status unmapped = blk_request_release(blk, slot);
     if (status == VIO_OK)
         status = unmapped;
-    if (status == VIO_OK)
-        engine_count_bytes(blk, slot);
-    else
+    if (status != VIO_OK)
         blk_engine_note_failure(blk, transfer, status, slot->sector, slot->bytes);
     /* What was to be made durable is not, as far as anybody knows. */
     if (status != VIO_OK && transfer->operation == VIRTIO_BLK_FLUSH)
@@ -168,7 +158,9 @@ static void engine_step(struct virtio_blk_transfer *transfer, uint32_t bytes)
 {
     transfer->is_unsent = false;
     transfer->next_sector += bytes / VIRTIO_BLK_SECTOR_BYTES;
-    transfer->next_buffer += bytes;
+    /* A range has no buffer, and is longer than any. */
+    if (transfer->operation == VIRTIO_BLK_READ || transfer->operation == VIRTIO_BLK_WRITE)
+        transfer->next_buffer += bytes;
     transfer->bytes_left -= bytes;
 }
 
@@ -253,6 +245,16 @@ static vio_status engine_check(const struct virtio_blk *blk,
     return limit && limit->sectors_max == 0 ? VIO_ERR_UNSUPPORTED : VIO_OK;
 }
 
+void blk_engine_check_waiting(struct virtio_blk *blk)
+{
+    for (struct virtio_blk_transfer *transfer = blk->waiting.first; transfer;
+         transfer = transfer->next) {
+        vio_status status = engine_check(blk, transfer);
+        if (status != VIO_OK)
+            blk_engine_note_failure(blk, transfer, status, transfer->sector, transfer->bytes);
+    }
+}
+
 /* --- The engine's calls ------------------------------------------------------------------------ */
 
 vio_status virtio_blk_submit(struct virtio_blk *blk, struct virtio_blk_transfer *transfer)
@@ -283,6 +285,9 @@ vio_status virtio_blk_submit(struct virtio_blk *blk, struct virtio_blk_transfer 
 
 void virtio_blk_publish(struct virtio_blk *blk)
 {
+    /* Its queues may never have been set up again, and it is not to be notified (3.1.1). */
+    if (blk->dead != VIO_OK)
+        return;
     for (uint16_t i = 0; i < blk->info.n_queues; i++) {
         virtqueue_publish(&blk->queues[i]);
         if (virtqueue_notify(&blk->queues[i])) /* else the device looks by itself */
@@ -323,12 +328,18 @@ unsigned virtio_blk_poll(struct virtio_blk *blk)
     /* Shut down, it may still have requests, which nothing ends any more. */
     if (blk->dead != VIO_OK || !virtio_blk_is_busy(blk))
         return 0;
+    /* Shut down, which could not wait for what was under way. */
+    if (blk->dead != VIO_OK) {
+        blk_recover_fail_all(blk, blk->dead);
+        return 0;
+    }
     for (uint16_t i = 0; i < blk->info.n_queues && blk->dead == VIO_OK; i++) {
         /* An idle queue has no answers, whatever the device says. */
         if (virtqueue_in_flight(&blk->queues[i]))
             n_answers += engine_take_answers(blk, &blk->queues[i]);
     }
-    if (n_answers == 0 && blk->n_in_flight)
+    /* Also beside answers: a request that got lost is not found again because others are not. */
+    if (blk->n_in_flight)
         blk_recover_watch(blk);
     if (blk->waiting.first && blk->dead == VIO_OK)
         engine_pump(blk);

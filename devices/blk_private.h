@@ -93,7 +93,12 @@ void blk_request_make_slots(struct virtio_blk *blk);
 VIO_MUST_CHECK vio_status blk_request_send(struct virtio_blk *blk,
                                            struct virtio_blk_transfer *transfer, uint32_t bytes);
 
-/** Put a request that is in flight into its queue, which is new and empty, once more. */
+/**
+ * Put a read that is in flight into a queue that has room once more, with the buffer as it is.
+ *
+ * @return VIO_OK; VIO_ERR_UNSUPPORTED if the device, as it has come back, does not take it; else as
+ *         for blk_request_send()
+ */
 VIO_MUST_CHECK vio_status blk_request_send_again(struct virtio_blk *blk, struct blk_slot *slot);
 
 /** What the answer means. A failure is noted, unless the transfer is a guess. */
@@ -111,6 +116,9 @@ void blk_engine_end_request(struct virtio_blk *blk, struct blk_slot *slot, vio_s
 /** No transfer that waits to be sent, completely or in part, goes on. */
 void blk_engine_fail_waiting(struct virtio_blk *blk, vio_status status);
 
+/** The disk has become another one: what waits and is not possible on it any more has failed. */
+void blk_engine_check_waiting(struct virtio_blk *blk);
+
 /** Note a transfer's first failure, for who asks what went wrong. */
 void blk_engine_note_failure(struct virtio_blk *blk, struct virtio_blk_transfer *transfer,
                              vio_status status, uint64_t sector, uint64_t bytes);
@@ -119,6 +127,9 @@ void blk_engine_note_failure(struct virtio_blk *blk, struct virtio_blk_transfer 
 
 /** Let time pass, and see to a device that does not answer. Only while requests are in flight. */
 void blk_recover_watch(struct virtio_blk *blk);
+
+/** End all that is under way, on a device that has let go of it. */
+void blk_recover_fail_all(struct virtio_blk *blk, vio_status reason);
 
 /** The device is of no use any more: stop it, and fail all that is under way. */
 void blk_recover_give_up(struct virtio_blk *blk, vio_status reason);

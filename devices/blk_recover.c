@@ -25,7 +25,7 @@ static void recover_fail_request(struct virtio_blk *blk, struct blk_slot *slot, 
     blk_engine_end_request(blk, slot, reason);
 }
 
-static void recover_fail_all(struct virtio_blk *blk, vio_status reason)
+void blk_recover_fail_all(struct virtio_blk *blk, vio_status reason)
 {
     blk_engine_fail_waiting(blk, reason);
     while (blk->oldest)
@@ -36,7 +36,7 @@ void blk_recover_give_up(struct virtio_blk *blk, vio_status reason)
 {
     blk->dead = reason;
     (void)blk_recover_stop_device(blk); /* either way nothing of ours is in its reach now */
-    recover_fail_all(blk, reason);
+    blk_recover_fail_all(blk, reason);
 }
 
 /* --- One more try ----------------------------------------------------------------------------- */
@@ -96,6 +96,7 @@ static void recover(struct virtio_blk *blk, const struct vio_failure *why, vio_s
     }
     blk->device.failure = before;
     recover_requests(blk, !queue_is_enough, queue, why, reason);
+    blk_engine_check_waiting(blk);
 }
 
 /* --- Deadlines -------------------------------------------------------------------------------- */

@@ -156,6 +156,15 @@ static unsigned request_make_chain(const struct virtio_blk *blk, const struct bl
     return n;
 }
 
+static void request_count(struct virtio_blk *blk, const struct blk_slot *slot)
+{
+    blk->counters.requests++;
+    if (slot->transfer->operation == VIRTIO_BLK_READ)
+        blk->counters.bytes_read += slot->bytes;
+    else if (slot->transfer->operation == VIRTIO_BLK_WRITE)
+        blk->counters.bytes_written += slot->bytes;
+}
+
 static vio_status request_add(struct virtio_blk *blk, struct blk_slot *slot)
 {
     struct vio_buffer bufs[BLK_CHAIN_BUFFERS_MAX];
@@ -164,7 +173,7 @@ static vio_status request_add(struct virtio_blk *blk, struct blk_slot *slot)
     vio_status status =
         virtqueue_add(&blk->queues[slot->queue], bufs, request_make_chain(blk, slot, bufs), slot);
     if (status == VIO_OK)
-        blk->counters.requests++;
+        request_count(blk, slot);
     return status;
 }
 
@@ -226,10 +235,22 @@ vio_status blk_request_send(struct virtio_blk *blk, struct virtio_blk_transfer *
     return VIO_OK;
 }
 
+/* The device may have come back as another one: smaller, with smaller limits, behind an IOMMU. */
+static bool request_still_fits(const struct virtio_blk *blk, const struct blk_slot *slot)
+{
+    uint64_t capacity = blk->info.capacity_sectors;
+
+    return request_n_buffers(blk, slot->data_bytes) <= BLK_OVERHEAD_BUFFERS + blk->segments_max &&
+           slot->is_mapped == blk->maps_buffers && slot->sector <= capacity &&
+           slot->bytes / VIRTIO_BLK_SECTOR_BYTES <= capacity - slot->sector;
+}
+
 vio_status blk_request_send_again(struct virtio_blk *blk, struct blk_slot *slot)
 {
     uint8_t queue;
 
+    if (!request_still_fits(blk, slot))
+        return VIO_ERR_UNSUPPORTED;
     if (!request_choose_queue(blk, slot->data_bytes, &queue))
         return VIO_ERR_QUEUE_FULL;
     slot->queue = queue;

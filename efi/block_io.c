@@ -120,14 +120,18 @@ EFI_STATUS block_io_do_reset(struct block_io *block_io, BOOLEAN extended_verific
     vio_status result = VIO_OK;
 
     EFI_TPL old_tpl = BS->RaiseTPL(TPL_NOTIFY);
-    /* Programs call this before they use a disk: one that is well and idle is left alone. */
-    if (extended_verification || block_io->n_outstanding || virtio_blk_is_out_of_use(blk)) {
+    /* Programs call this before they use a disk: one that is idle is left alone. */
+    if (extended_verification || block_io->n_outstanding) {
         read_ahead_drop(&block_io->read_ahead);
         result = virtio_blk_reset(blk);
         block_io2_signal(block_io);
     }
     BS->RestoreTPL(old_tpl);
-    return result == VIO_OK ? EFI_SUCCESS : EFI_DEVICE_ERROR;
+    /*
+     * EDK2's disk I/O driver calls this when it is to let go of a disk, and does not if it fails. But
+     * what it wants is done in any case: nothing is outstanding any more.
+     */
+    return result == VIO_OK || !extended_verification ? EFI_SUCCESS : EFI_DEVICE_ERROR;
 }
 
 static EFI_STATUS EFIAPI block_io_reset(EFI_BLOCK_IO_PROTOCOL *protocol,

@@ -116,7 +116,11 @@ uint64_t block_io_sector(const struct block_io *block_io, EFI_LBA lba);
 /** Carry out a blocking call; NULL as a token means the same. */
 EFI_STATUS block_io_run(struct block_io *block_io, struct virtio_blk_transfer *transfer);
 
-/** 13.9.2: all that is outstanding ends with EFI_ABORTED. */
+/**
+ * 13.9.2: all that is outstanding ends with EFI_ABORTED. With extended verification the device is
+ * reset even if it is idle, a disk that was out of use is brought back, and EFI_DEVICE_ERROR says
+ * that this failed.
+ */
 EFI_STATUS block_io_do_reset(struct block_io *block_io, BOOLEAN extended_verification);
 
 /** Put what was kept of a repair over what was read. */

@@ -223,9 +223,73 @@ err_device:
     return status;
 }
 
+static bool disk_has_protocol(EFI_HANDLE handle, EFI_GUID *guid)
+{
+    VOID *protocol;
+
+    return !EFI_ERROR(BS->HandleProtocol(handle, guid, &protocol));
+}
+
+static bool disk_is_opened_by(EFI_HANDLE handle, EFI_GUID *guid, EFI_HANDLE agent)
+{
+    cleanup_pool EFI_OPEN_PROTOCOL_INFORMATION_ENTRY *entries = NULL;
+    UINTN n_entries = 0;
+
+    /* What cannot be told counts as open. */
+    if (EFI_ERROR(BS->OpenProtocolInformation(handle, guid, &entries, &n_entries)))
+        return true;
+    for (UINTN i = 0; i < n_entries; i++) {
+        if (entries[i].AgentHandle == agent)
+            return true;
+    }
+    return false;
+}
+
+/*
+ * EDK2's disk I/O driver opens both protocols, and closes only EFI_BLOCK_IO when its Start() fails
+ * later on: then nobody is left who would let go of EFI_BLOCK_IO2. At its next Start() it cannot
+ * open that one again, and goes on without; then it has no EFI_DISK_IO2 to offer.
+ */
+static void disk_close_forgotten_at(EFI_HANDLE handle)
+{
+    bool is_used = disk_has_protocol(handle, &gEfiDiskIo2ProtocolGuid);
+    EFI_GUID *guid = &gEfiBlockIo2ProtocolGuid;
+    cleanup_pool EFI_OPEN_PROTOCOL_INFORMATION_ENTRY *entries = NULL;
+    UINTN n_entries = 0;
+
+    if (EFI_ERROR(BS->OpenProtocolInformation(handle, guid, &entries, &n_entries)))
+        return;
+    for (UINTN i = 0; i < n_entries; i++) {
+        EFI_HANDLE agent = entries[i].AgentHandle;
+        if (entries[i].Attributes & EFI_OPEN_PROTOCOL_BY_DRIVER &&
+            (!is_used || !disk_is_opened_by(handle, &gEfiBlockIoProtocolGuid, agent)))
+            (void)BS->CloseProtocol(handle, guid, agent, entries[i].ControllerHandle);
+    }
+}
+
+/* The disk, its partitions, and what may be in these. */
+static void disk_close_forgotten(EFI_HANDLE handle)
+{
+    cleanup_pool EFI_OPEN_PROTOCOL_INFORMATION_ENTRY *entries = NULL;
+    UINTN n_entries = 0;
+
+    disk_close_forgotten_at(handle);
+    if (EFI_ERROR(
+            BS->OpenProtocolInformation(handle, &gEfiDiskIoProtocolGuid, &entries, &n_entries)))
+        return;
+    for (UINTN i = 0; i < n_entries; i++) {
+        if (entries[i].Attributes & EFI_OPEN_PROTOCOL_BY_CHILD_CONTROLLER)
+            disk_close_forgotten(entries[i].ControllerHandle);
+    }
+}
+
 EFI_STATUS disk_close(struct disk *disk)
 {
     EFI_STATUS status = disk_withdraw(disk);
+    if (EFI_ERROR(status)) {
+        disk_close_forgotten(disk->controller);
+        status = disk_withdraw(disk);
+    }
     if (EFI_ERROR(status))
         return status;
     disk_close_device(disk);
