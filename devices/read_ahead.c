@@ -204,6 +204,14 @@ static bool ahead_prepare(struct read_ahead *ahead, size_t bytes)
     return true;
 }
 
+static bool ahead_is_whole(const struct read_ahead *ahead, uint64_t sector, size_t bytes)
+{
+    uint32_t block = ahead->blk->info.block_bytes;
+
+    return bytes && (bytes & (block - 1)) == 0 &&
+           (sector & (block / VIRTIO_BLK_SECTOR_BYTES - 1)) == 0;
+}
+
 vio_status read_ahead_read(struct read_ahead *ahead, uint64_t sector, void *buffer, size_t bytes)
 {
     struct virtio_blk *blk = ahead->blk;
@@ -212,6 +220,9 @@ vio_status read_ahead_read(struct read_ahead *ahead, uint64_t sector, void *buff
     size_t left = bytes;
     vio_status status = VIO_OK;
 
+    /* What the disk refuses, or does nothing for, is no part of a stream. */
+    if (!ahead_is_whole(ahead, sector, bytes))
+        return virtio_blk_read(blk, sector, buffer, bytes);
     while (left) {
         size_t taken = ahead_take(ahead, at, rest, left);
         if (taken == 0)
