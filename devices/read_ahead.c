@@ -28,8 +28,9 @@ static struct read_ahead_chunk *ahead_chunk(struct read_ahead *ahead, unsigned n
 
 static void ahead_pop(struct read_ahead *ahead)
 {
-    ahead->first = (ahead->first + 1) % READ_AHEAD_CHUNKS;
     ahead->n_chunks--;
+    /* From the start when that was all: if memory is short, that is where some is. */
+    ahead->first = ahead->n_chunks ? (ahead->first + 1) % READ_AHEAD_CHUNKS : 0;
 }
 
 void read_ahead_drop(struct read_ahead *ahead)
