@@ -90,6 +90,24 @@ static void given_writes_outstanding_when_read_blocking_then_their_data_is_seen(
     efi_assert_signalled(0, EFI_SUCCESS);
 }
 
+static void given_write_outstanding_when_written_blocking_then_the_later_one_stays(void **state)
+{
+    EFI_BLOCK_IO_PROTOCOL *io = efi_disk_io();
+    uint8_t later[BLOCK];
+
+    (void)state;
+    efi_disk.device.order = FAKE_BLK_REVERSED;
+    efi_disk_open(false);
+    efi_disk_fill(100, 1, 0x11);
+    memset(later, 0x22, sizeof(later));
+    efi_disk_start_write(0, 100, 1);
+
+    assert_int_equal(io->WriteBlocks(io, efi_disk_media_id(), 100, BLOCK, later), EFI_SUCCESS);
+
+    efi_assert_signalled(0, EFI_SUCCESS);
+    assert_memory_equal(efi_disk_image(100), later, BLOCK);
+}
+
 static void given_stream_when_written_with_a_token_then_read_ahead_data_is_not_used(void **state)
 {
     (void)state;
@@ -585,6 +603,7 @@ int main(void)
             given_calls_outstanding_when_flushed_then_sent_and_signalled_after_all_of_them),
         EFI_DISK_TEST(given_reads_outstanding_when_nothing_to_flush_then_signalled_after_them),
         EFI_DISK_TEST(given_writes_outstanding_when_read_blocking_then_their_data_is_seen),
+        EFI_DISK_TEST(given_write_outstanding_when_written_blocking_then_the_later_one_stays),
         EFI_DISK_TEST(given_stream_when_written_with_a_token_then_read_ahead_data_is_not_used),
         EFI_DISK_TEST(given_more_tokens_than_fit_when_started_then_all_are_signalled),
         EFI_DISK_TEST(

@@ -64,6 +64,24 @@ given_read_across_a_bad_sector_when_partly_read_ahead_then_fails_as_a_whole(void
     ahead_read_on(end_ahead + 2, 100, 8);
 }
 
+/* What went wrong is asked for after a read that failed, and is no news after one that did not. */
+static void
+given_read_that_failed_when_the_next_is_read_ahead_then_failure_is_forgotten(void **state)
+{
+    (void)state;
+    ahead_open();
+    uint64_t sector = ahead_read_on(10000, 20, 1);
+    reader.device.bad_sector = 5;
+    assert_int_equal(ahead_try_read(5, 1), VIO_ERR_IO);
+    assert_non_null(reader.blk.device.failure.what);
+    unsigned n_requests = reader.device.n_requests;
+
+    ahead_read(sector, 1);
+
+    assert_null(reader.blk.device.failure.what);
+    assert_int_equal(reader.device.n_requests, n_requests);
+}
+
 static void given_error_that_passes_when_read_ahead_then_nobody_notices(void **state)
 {
     (void)state;
@@ -292,6 +310,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         AHEAD_TEST(given_bad_sector_ahead_when_reader_gets_there_then_told_and_not_before),
         AHEAD_TEST(given_read_across_a_bad_sector_when_partly_read_ahead_then_fails_as_a_whole),
+        AHEAD_TEST(given_read_that_failed_when_the_next_is_read_ahead_then_failure_is_forgotten),
         AHEAD_TEST(given_error_that_passes_when_read_ahead_then_nobody_notices),
         AHEAD_TEST(given_device_that_lies_in_a_stream_when_read_then_right_data_or_an_error),
         AHEAD_TEST(given_device_gone_in_a_stream_when_read_then_gone_and_nothing_freed_too_early),
