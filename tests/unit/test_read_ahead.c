@@ -370,8 +370,10 @@ static void given_end_of_disk_when_stream_gets_there_then_exactly_to_its_end(voi
         ahead_read_on(sector, 3, 1); /* the last ones */
 
         assert_int_equal(ahead_end_of_requests(0), AHEAD_DISK_SECTORS);
-        if (lengths[i] == 1)
+        if (lengths[i] == 1) {
             assert_int_equal(reader.chunk_bytes_max, READ_AHEAD_CHUNK_BYTES_MAX);
+            assert_int_equal(reader.device.n_requests, 4); /* three, and the rest at once */
+        }
         unsigned n_requests = reader.device.n_requests;
         assert_int_equal(ahead_try_read(AHEAD_DISK_SECTORS, 1), VIO_ERR_RANGE);
         assert_int_equal(ahead_try_read(AHEAD_DISK_SECTORS - 1, 2), VIO_ERR_RANGE);
