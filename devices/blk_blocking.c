@@ -7,11 +7,11 @@ vio_status virtio_blk_wait(struct virtio_blk *blk, const struct virtio_blk_trans
     const struct vio_platform *platform = &blk->platform;
 
     virtio_blk_publish(blk);
-    while (!transfer->done && blk->dead == VIO_OK) {
+    while (!transfer->done) {
         if (virtio_blk_poll(blk) == 0 && !transfer->done)
             platform->ops->wait(platform->context, BLK_STEP_MAX_US);
     }
-    return transfer->done ? transfer->status : blk->dead;
+    return transfer->status;
 }
 
 vio_status virtio_blk_run(struct virtio_blk *blk, struct virtio_blk_transfer *transfer)

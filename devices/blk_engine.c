@@ -325,8 +325,7 @@ unsigned virtio_blk_poll(struct virtio_blk *blk)
 {
     unsigned n_answers = 0;
 
-    /* Shut down, it may still have requests, which nothing ends any more. */
-    if (blk->dead != VIO_OK || !virtio_blk_is_busy(blk))
+    if (!virtio_blk_is_busy(blk))
         return 0;
     /* Shut down, which could not wait for what was under way. */
     if (blk->dead != VIO_OK) {

@@ -268,6 +268,16 @@ static void given_guess_when_it_fails_then_what_failed_before_is_still_told(void
     assert_done(&transfers[2], VIO_ERR_NO_MEMORY);
     assert_memory_equal(&blk.device.failure, &failure, sizeof(failure));
     assert_int_equal(blk.failed.sector, 77);
+    /* Nor is anything told where nothing had failed. */
+    virtio_blk_forget_failure(&blk);
+    submit(1, VIRTIO_BLK_READ, 5, 1);
+    virtio_blk_publish(&blk);
+    serve(1);
+    fake_platform_fail(&machine, FAKE_CALL_MAP, 1);
+    submit(2, VIRTIO_BLK_READ, 6, 1);
+    assert_done(&transfers[1], VIO_ERR_IO);
+    assert_done(&transfers[2], VIO_ERR_NO_MEMORY);
+    assert_null(blk.device.failure.what);
     close_disk();
 }
 

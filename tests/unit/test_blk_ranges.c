@@ -80,6 +80,7 @@ static const struct cut cuts[] = {
     {512, 100, 64, 63, 130, 2, 2}, /* to 128: 65 */
     {512, 64, 64, 0, 192, 3, 3},
     {512, 100, 256, 10, 300, 3, 3}, /* to 110; on to 210, as 256 is too far; to 310 */
+    {512, 100, 256, 0, 300, 3, 3},  /* to 100 and 200: back to 0 would be no step */
     {4096, 100, 0, 8, 200, 3, 3},   /* 96 is whole blocks */
     {4096, 100, 64, 8, 200, 3, 3},  /* to 64, to 160 no: 128; to 208 */
     {4096, 100, 12, 8, 200, 3, 3},  /* 12 sectors are no whole blocks */

@@ -206,7 +206,7 @@ static void given_no_cache_mode_when_flush_is_there_then_writeback(void **state)
 
 static void given_cache_that_nothing_flushes_when_opened_then_set_to_writethrough(void **state)
 {
-    /* Checks: BLK-REQ-12, BLK-REQ-13, BLK-INIT-4 */
+    /* Checks: BLK-REQ-12, BLK-INIT-4 */
     (void)state;
     disk.transport.offered &= ~VIO_FEATURE(VIRTIO_BLK_F_FLUSH);
     offer_cache_mode(1);
