@@ -29,8 +29,9 @@ static struct read_ahead_chunk *ahead_chunk(struct read_ahead *ahead, unsigned n
 
 static void ahead_pop(struct read_ahead *ahead)
 {
-    ahead->first = (ahead->first + 1) % READ_AHEAD_CHUNKS;
     ahead->n_chunks--;
+    /* From the start when that was all: if memory is short, that is where some is. */
+    ahead->first = ahead->n_chunks ? (ahead->first + 1) % READ_AHEAD_CHUNKS : 0;
 }
 
 void read_ahead_drop(struct read_ahead *ahead)
@@ -205,6 +206,14 @@ static bool ahead_prepare(struct read_ahead *ahead, size_t bytes)
     return true;
 }
 
+static bool ahead_is_whole(const struct read_ahead *ahead, uint64_t sector, size_t bytes)
+{
+    uint32_t block = ahead->blk->info.block_bytes;
+
+    return bytes && (bytes & (block - 1)) == 0 &&
+           (sector & (block / VIRTIO_BLK_SECTOR_BYTES - 1)) == 0;
+}
+
 vio_status read_ahead_read(struct read_ahead *ahead, uint64_t sector, void *buffer, size_t bytes)
 {
     struct virtio_blk *blk = ahead->blk;
@@ -213,6 +222,9 @@ vio_status read_ahead_read(struct read_ahead *ahead, uint64_t sector, void *buff
     size_t left = bytes;
     vio_status status = VIO_OK;
 
+    /* What the disk refuses, or does nothing for, is no part of a stream. */
+    if (!ahead_is_whole(ahead, sector, bytes))
+        return virtio_blk_read(blk, sector, buffer, bytes);
     while (left) {
         size_t taken = ahead_take(ahead, at, rest, left);
         if (taken == 0)

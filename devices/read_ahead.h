@@ -65,7 +65,7 @@ void read_ahead_init(struct read_ahead *ahead, struct virtio_blk *blk);
  * @param ahead   initialised
  * @param sector  as for virtio_blk_read(), as are the following
  * @param buffer  undefined on failure
- * @param bytes   any
+ * @param bytes   as for virtio_blk_read()
  * @return as virtio_blk_read()
  */
 VIO_MUST_CHECK vio_status read_ahead_read(struct read_ahead *ahead, uint64_t sector, void *buffer,

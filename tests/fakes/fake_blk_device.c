@@ -243,11 +243,25 @@ static uint32_t fake_honest_len(const struct fake_job *job)
     return 1 + (device_writes ? (uint32_t)job->request.data_bytes : 0);
 }
 
+static bool fake_is_bad(const struct fake_blk_device *device,
+                        const struct fake_blk_request *request)
+{
+    uint64_t bad = device->bad_sector;
+
+    return bad && request->type == VIRTIO_BLK_T_IN && bad >= request->sector &&
+           (bad - request->sector) * VIRTIO_BLK_SECTOR_BYTES < request->data_bytes;
+}
+
 static void fake_serve(struct fake_blk_device *device, const struct fake_job *job)
 {
-    fake_move_data(device, job);
     bool is_unknown = job->request.type == VIRTIO_BLK_T_GET_ID && !device->id;
 
+    if (fake_is_bad(device, &job->request)) {
+        *fake_status_byte(device, job) = VIRTIO_BLK_S_IOERR;
+        fake_ring_return(job->ring, job->head, 1);
+        return;
+    }
+    fake_move_data(device, job);
     *fake_status_byte(device, job) = is_unknown ? VIRTIO_BLK_S_UNSUPP : VIRTIO_BLK_S_OK;
     fake_ring_return(job->ring, job->head, fake_honest_len(job));
 }

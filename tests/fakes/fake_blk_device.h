@@ -74,6 +74,7 @@ struct fake_blk_device {
     void (*on_wait)(struct fake_blk_device *device);
     const char *id;           /**< answer to GET_ID; NULL: not supported */
     unsigned reset_is_honest; /**< at the nth reset the device stops lying; 0: never */
+    uint64_t bad_sector;      /**< reads that touch it fail with IOERR; 0: none */
 
     /* What happened */
     struct fake_blk_request requests[FAKE_BLK_RECORDS];
