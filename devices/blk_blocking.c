@@ -2,7 +2,6 @@
 
 #include "devices/blk_private.h"
 
-/* Nothing is there as a rule when one has just asked for it, so waiting comes first. */
 static void blocking_wait_for_answers(struct virtio_blk *blk)
 {
     const struct vio_platform *platform = &blk->platform;

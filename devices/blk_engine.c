@@ -212,11 +212,11 @@ static void engine_pump(struct virtio_blk *blk)
     }
 }
 
-/* The short way of what most transfers are: a read that is one request, and has not to wait. */
+/* The short way of what most transfers are: a read that is one request, and waits for nothing. */
 static bool engine_send_at_once(struct virtio_blk *blk, struct virtio_blk_transfer *transfer)
 {
     if (transfer->operation != VIRTIO_BLK_READ || blk->waiting.first || transfer->after_all ||
-        transfer->bytes_left - 1 >= blk->request_bytes_max ||
+        blk->maps_buffers || transfer->bytes_left - 1 >= blk->request_bytes_max ||
         blk_request_send(blk, transfer, (uint32_t)transfer->bytes_left) != VIO_OK)
         return false;
     transfer->bytes_left = 0;
@@ -315,7 +315,8 @@ static unsigned engine_take_answers(struct virtio_blk *blk, struct virtqueue *vq
     void *cookie;
     uint32_t used_len;
 
-    for (;;) {
+    /* An idle queue has no answers, whatever the device says. */
+    while (virtqueue_in_flight(vq)) {
         vio_status status = virtqueue_pop_used(vq, &cookie, &used_len);
         if (status == VIO_OK) {
             struct blk_slot *slot = cookie;
@@ -330,19 +331,20 @@ static unsigned engine_take_answers(struct virtio_blk *blk, struct virtqueue *vq
             (void)blk_refuse(blk, status, text, value);
             blk_recover_give_up(blk, status);
         }
-        return n_answers;
+        break;
     }
+    return n_answers;
 }
 
 bool blk_engine_has_answers(const struct virtio_blk *blk)
 {
     if (blk->dead != VIO_OK || blk->n_in_flight == 0)
         return true;
-    for (uint16_t i = 0; i < blk->info.n_queues; i++) {
+    for (uint16_t i = 1; i < blk->info.n_queues; i++) {
         if (virtqueue_has_used(&blk->queues[i]))
             return true;
     }
-    return false;
+    return virtqueue_has_used(&blk->queues[0]);
 }
 
 unsigned virtio_blk_poll(struct virtio_blk *blk)
@@ -356,11 +358,8 @@ unsigned virtio_blk_poll(struct virtio_blk *blk)
         blk_recover_fail_all(blk, blk->dead);
         return 0;
     }
-    for (uint16_t i = 0; i < blk->info.n_queues && blk->dead == VIO_OK; i++) {
-        /* An idle queue has no answers, whatever the device says. */
-        if (virtqueue_in_flight(&blk->queues[i]))
-            n_answers += engine_take_answers(blk, &blk->queues[i]);
-    }
+    for (uint16_t i = 0; i < blk->info.n_queues && blk->dead == VIO_OK; i++)
+        n_answers += engine_take_answers(blk, &blk->queues[i]);
     /* Also beside answers: a request that got lost is not found again because others are not. */
     if (blk->n_in_flight)
         blk_recover_watch(blk);

@@ -214,33 +214,49 @@ static bool ahead_is_whole(const struct read_ahead *ahead, uint64_t sector, size
            (sector & (block / VIRTIO_BLK_SECTOR_BYTES - 1)) == 0;
 }
 
-vio_status read_ahead_read(struct read_ahead *ahead, uint64_t sector, void *buffer, size_t bytes)
+/* What is there of the transfer's beginning; the transfer is what remains. */
+static void ahead_serve(struct read_ahead *ahead, struct virtio_blk_transfer *transfer)
+{
+    size_t taken;
+
+    while (transfer->bytes && (taken = ahead_take(ahead, transfer->sector, transfer->buffer,
+                                                  (size_t)transfer->bytes)) != 0) {
+        transfer->buffer = (uint8_t *)transfer->buffer + taken;
+        transfer->bytes -= taken;
+        transfer->sector += taken / VIRTIO_BLK_SECTOR_BYTES;
+    }
+}
+
+vio_status read_ahead_run(struct read_ahead *ahead, struct virtio_blk_transfer *read)
 {
     struct virtio_blk *blk = ahead->blk;
-    uint8_t *rest = buffer;
-    uint64_t at = sector;
-    size_t left = bytes;
-    vio_status status = VIO_OK;
+    uint64_t sector = read->sector;
+    size_t bytes = (size_t)read->bytes;
 
+    read->after_all = virtio_blk_is_changing(blk);
     /* What the disk refuses, or does nothing for, is no part of a stream. */
     if (!ahead_is_whole(ahead, sector, bytes))
-        return virtio_blk_read(blk, sector, buffer, bytes);
-    while (left) {
-        size_t taken = ahead_take(ahead, at, rest, left);
-        if (taken == 0)
-            break;
-        rest += taken;
-        left -= taken;
-        at += taken / VIRTIO_BLK_SECTOR_BYTES;
-    }
-    if (left)
-        status = virtio_blk_read(blk, at, rest, left);
-    else
+        return virtio_blk_run(blk, read);
+    ahead_serve(ahead, read);
+    if (read->bytes == 0)
         virtio_blk_forget_failure(blk);
-    if (status == VIO_OK && ahead_is_stream(ahead, sector, bytes) && !virtio_blk_is_changing(blk) &&
+    vio_status status = read->bytes ? virtio_blk_run(blk, read) : VIO_OK;
+    if (status == VIO_OK && ahead_is_stream(ahead, sector, bytes) && !read->after_all &&
         ahead_prepare(ahead, bytes))
         ahead_top_up(ahead);
     return status;
+}
+
+vio_status read_ahead_read(struct read_ahead *ahead, uint64_t sector, void *buffer, size_t bytes)
+{
+    struct virtio_blk_transfer read = {
+        .operation = VIRTIO_BLK_READ,
+        .sector = sector,
+        .buffer = buffer,
+        .bytes = bytes,
+    };
+
+    return read_ahead_run(ahead, &read);
 }
 
 void read_ahead_release(struct read_ahead *ahead)

@@ -71,6 +71,13 @@ void read_ahead_init(struct read_ahead *ahead, struct virtio_blk *blk);
 VIO_MUST_CHECK vio_status read_ahead_read(struct read_ahead *ahead, uint64_t sector, void *buffer,
                                           size_t bytes);
 
+/**
+ * The same for a transfer, of which sector, buffer and bytes are changed to what was asked of the
+ * device.
+ */
+VIO_MUST_CHECK vio_status read_ahead_run(struct read_ahead *ahead,
+                                         struct virtio_blk_transfer *read);
+
 /** What was read ahead is out of date: before anything is written, and when the media has changed. */
 void read_ahead_drop(struct read_ahead *ahead);
 

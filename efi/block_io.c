@@ -65,32 +65,37 @@ uint64_t block_io_sector(const struct block_io *block_io, EFI_LBA lba)
     return lba * (block_io->media.BlockSize / VIRTIO_BLK_SECTOR_BYTES);
 }
 
-void block_io_after_read(const struct block_io *block_io, const struct virtio_blk_transfer *read)
+void block_io_after_read(const struct block_io *block_io, uint64_t sector, void *buffer,
+                         uint64_t bytes)
 {
     UINT32 block_bytes = block_io->media.BlockSize;
 
     if (block_io->gpt_repair.blocks)
         gpt_repair_apply(&block_io->gpt_repair, block_bytes,
-                         read->sector / (block_bytes / VIRTIO_BLK_SECTOR_BYTES), (UINTN)read->bytes,
-                         read->buffer);
+                         sector / (block_bytes / VIRTIO_BLK_SECTOR_BYTES), (UINTN)bytes, buffer);
+}
+
+static vio_status block_io_carry_out_read(struct block_io *block_io,
+                                          struct virtio_blk_transfer *read)
+{
+    const uint64_t sector = read->sector, bytes = read->bytes;
+    void *buffer = read->buffer;
+
+    vio_status status = read_ahead_run(&block_io->read_ahead, read);
+    if (status == VIO_OK)
+        block_io_after_read(block_io, sector, buffer, bytes);
+    return status;
 }
 
 static vio_status block_io_carry_out(struct block_io *block_io,
                                      struct virtio_blk_transfer *transfer)
 {
-    struct virtio_blk *blk = block_io->blk;
-
-    if (transfer->operation != VIRTIO_BLK_READ) {
-        if (virtio_blk_changes(transfer))
-            read_ahead_drop(&block_io->read_ahead);
-        transfer->after_all = true;
-        return virtio_blk_run(blk, transfer);
-    }
-    vio_status status = read_ahead_read(&block_io->read_ahead, transfer->sector, transfer->buffer,
-                                        (size_t)transfer->bytes);
-    if (status == VIO_OK)
-        block_io_after_read(block_io, transfer);
-    return status;
+    if (transfer->operation == VIRTIO_BLK_READ)
+        return block_io_carry_out_read(block_io, transfer);
+    if (virtio_blk_changes(transfer))
+        read_ahead_drop(&block_io->read_ahead);
+    transfer->after_all = true;
+    return virtio_blk_run(block_io->blk, transfer);
 }
 
 EFI_STATUS block_io_run(struct block_io *block_io, struct virtio_blk_transfer *transfer)

@@ -124,7 +124,8 @@ EFI_STATUS block_io_run(struct block_io *block_io, struct virtio_blk_transfer *t
 EFI_STATUS block_io_do_reset(struct block_io *block_io, BOOLEAN extended_verification);
 
 /** Put what was kept of a repair over what was read. */
-void block_io_after_read(const struct block_io *block_io, const struct virtio_blk_transfer *read);
+void block_io_after_read(const struct block_io *block_io, uint64_t sector, void *buffer,
+                         uint64_t bytes);
 
 /* --- efi/block_io2.c -------------------------------------------------------------------------- */
 

@@ -57,7 +57,7 @@ void block_io2_signal(struct block_io *block_io)
         struct block_io_request *request = (struct block_io_request *)transfer;
         EFI_BLOCK_IO2_TOKEN *token = request->token;
         if (transfer->status == VIO_OK && transfer->operation == VIRTIO_BLK_READ)
-            block_io_after_read(block_io, transfer);
+            block_io_after_read(block_io, transfer->sector, transfer->buffer, transfer->bytes);
         request->next_free = block_io->free_requests;
         block_io->free_requests = request;
         block_io->n_outstanding--;

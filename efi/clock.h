@@ -16,7 +16,7 @@ void clock_init(void);
  */
 uint64_t clock_now_us(void);
 
-/** For loops that wait: a hint to the processor, no time to rely on. */
-void clock_relax(void);
+/** For loops that wait: @p n hints to the processor one after the other, no time to rely on. */
+void clock_relax(unsigned n);
 
 #endif

@@ -30,7 +30,8 @@ uint64_t clock_now_us(void)
     return (clock_read_tsc() - clock_start) / clock_ticks_per_us;
 }
 
-void clock_relax(void)
+void clock_relax(unsigned n)
 {
-    __asm__ volatile("pause");
+    while (n--)
+        __asm__ volatile("pause");
 }

@@ -5,7 +5,7 @@
 #include "efi/clock.h"
 
 /* Looks at the clock and the used ring in between are what bounds the wait. */
-#define PLATFORM_SPINS_PER_WAIT 4
+#define PLATFORM_SPINS_PER_WAIT 8
 
 static void *platform_alloc(void *context, size_t bytes)
 {
@@ -104,8 +104,7 @@ static void platform_wait(void *context, uint64_t limit_us)
     (void)context;
     if (limit_us == 0)
         return;
-    for (unsigned i = 0; i < PLATFORM_SPINS_PER_WAIT; i++)
-        clock_relax();
+    clock_relax(PLATFORM_SPINS_PER_WAIT);
 }
 
 static const struct vio_platform_ops platform_ops = {

@@ -162,9 +162,9 @@ uint64_t clock_now_us(void)
     return fake_uefi_now_us;
 }
 
-void clock_relax(void)
+void clock_relax(unsigned n)
 {
-    fake_uefi_relaxes++;
+    fake_uefi_relaxes += n;
 }
 
 /* Numbers in hexadecimal only: of the rest, gnu-efi's letters mean something else than printf's. */

@@ -13,6 +13,7 @@ static void open_impatient_disk(void)
 {
     open_manual_disk();
     blk.request_limit_us = LIMIT_US;
+    blk.trust_queue_reset = true;
 }
 
 static void submit_writes(unsigned first, unsigned n_transfers)
@@ -210,6 +211,28 @@ static void given_queue_that_is_not_reset_when_a_request_is_lost_then_the_device
         assert_works();
         close_disk();
     }
+}
+
+static void
+given_queue_reset_that_is_not_trusted_when_a_request_is_lost_then_the_device_is_reset(void **state)
+{
+    (void)state;
+    offer(VIRTIO_F_RING_RESET);
+    open_manual_disk();
+    assert_false(blk.trust_queue_reset);
+    blk.request_limit_us = LIMIT_US;
+    submit_reads(0, 1);
+    virtio_blk_publish(&blk);
+    fake_log_start();
+
+    poll_for(MORE_US);
+
+    assert_int_equal(fake_log_count(FAKE_QUEUE_RESET), 0);
+    assert_int_not_equal(fake_log_find(FAKE_STATUS_WRITE, 0), FAKE_LOG_NONE);
+    assert_int_equal(blk.counters.recoveries, 1);
+    serve(1);
+    assert_was_read(0, 1);
+    close_disk();
 }
 
 static void given_lost_request_when_recovered_then_buffers_come_back_behind_the_reset(void **state)
@@ -480,6 +503,8 @@ int main(void)
         DISK_TEST(given_ring_reset_when_a_request_is_lost_then_only_its_queue_is_reset),
         DISK_TEST(given_no_ring_reset_when_a_request_is_lost_then_the_device_is_reset),
         DISK_TEST(given_queue_that_is_not_reset_when_a_request_is_lost_then_the_device_is),
+        DISK_TEST(
+            given_queue_reset_that_is_not_trusted_when_a_request_is_lost_then_the_device_is_reset),
         DISK_TEST(given_lost_request_when_recovered_then_buffers_come_back_behind_the_reset),
         DISK_TEST(given_reads_without_answer_when_recovered_then_sent_again_once),
         DISK_TEST(given_reads_when_the_second_try_succeeds_then_nothing_failed),
