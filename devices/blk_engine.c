@@ -220,22 +220,22 @@ static void engine_pump(struct virtio_blk *blk)
 
 /* --- Checking --------------------------------------------------------------------------------- */
 
-static vio_status engine_check_range(const struct virtio_blk *blk,
-                                     const struct virtio_blk_transfer *transfer)
+static vio_status engine_check_range(const struct virtio_blk *blk, uint64_t sector, uint64_t bytes)
 {
     uint32_t block_sectors = blk->info.block_bytes / VIRTIO_BLK_SECTOR_BYTES;
 
-    if (transfer->sector & (block_sectors - 1) || transfer->bytes & (blk->info.block_bytes - 1))
+    if (sector & (block_sectors - 1) || bytes & (blk->info.block_bytes - 1))
         return VIO_ERR_INVALID;
     /* Written so that nothing can wrap. */
-    if (transfer->sector > blk->info.capacity_sectors ||
-        transfer->bytes / VIRTIO_BLK_SECTOR_BYTES > blk->info.capacity_sectors - transfer->sector)
+    if (sector > blk->info.capacity_sectors ||
+        bytes / VIRTIO_BLK_SECTOR_BYTES > blk->info.capacity_sectors - sector)
         return VIO_ERR_RANGE;
     return VIO_OK;
 }
 
 static vio_status engine_check(const struct virtio_blk *blk,
-                               const struct virtio_blk_transfer *transfer)
+                               const struct virtio_blk_transfer *transfer, uint64_t sector,
+                               uint64_t bytes)
 {
     const struct virtio_blk_range_limit *limit = engine_range_limit(blk, transfer);
 
@@ -243,7 +243,7 @@ static vio_status engine_check(const struct virtio_blk *blk,
         return blk->dead;
     if (transfer->operation == VIRTIO_BLK_FLUSH || transfer->operation == VIRTIO_BLK_GET_ID)
         return VIO_OK;
-    vio_status status = engine_check_range(blk, transfer);
+    vio_status status = engine_check_range(blk, sector, bytes);
     if (status != VIO_OK)
         return status;
     if (blk_is_write(transfer->operation) && blk->info.read_only)
@@ -251,11 +251,23 @@ static vio_status engine_check(const struct virtio_blk *blk,
     return limit && limit->sectors_max == 0 ? VIO_ERR_UNSUPPORTED : VIO_OK;
 }
 
+void blk_engine_check_waiting(struct virtio_blk *blk)
+{
+    struct virtio_blk_transfer *transfer;
+
+    for (transfer = blk->waiting.first; transfer; transfer = transfer->next) {
+        uint64_t sector = transfer->next_sector, bytes = transfer->bytes_left;
+        vio_status status = engine_check(blk, transfer, sector, bytes);
+        if (status != VIO_OK)
+            blk_engine_note_failure(blk, transfer, status, sector, bytes);
+    }
+}
+
 /* --- The engine's calls ------------------------------------------------------------------------ */
 
 vio_status virtio_blk_submit(struct virtio_blk *blk, struct virtio_blk_transfer *transfer)
 {
-    vio_status status = engine_check(blk, transfer);
+    vio_status status = engine_check(blk, transfer, transfer->sector, transfer->bytes);
     if (status != VIO_OK)
         return status;
     if (!transfer->is_guess)

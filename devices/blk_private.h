@@ -93,7 +93,10 @@ void blk_request_make_slots(struct virtio_blk *blk);
 VIO_MUST_CHECK vio_status blk_request_send(struct virtio_blk *blk,
                                            struct virtio_blk_transfer *transfer, uint32_t bytes);
 
-/** Put a request that is in flight into its queue, which is new and empty, once more. */
+/**
+ * Put a request that is in flight into a queue once more; the queue that it was in is new and empty.
+ * Not if it is longer than the device's limits are now, or beyond the end.
+ */
 VIO_MUST_CHECK vio_status blk_request_send_again(struct virtio_blk *blk, struct blk_slot *slot);
 
 /** What the answer means. A failure is noted, unless the transfer is a guess. */
@@ -110,6 +113,9 @@ void blk_engine_end_request(struct virtio_blk *blk, struct blk_slot *slot, vio_s
 
 /** No transfer that waits to be sent, completely or in part, goes on. */
 void blk_engine_fail_waiting(struct virtio_blk *blk, vio_status status);
+
+/** Limits have changed: what is not sent yet, and breaks them now, has failed. */
+void blk_engine_check_waiting(struct virtio_blk *blk);
 
 /** Note a transfer's first failure, for who asks what went wrong. */
 void blk_engine_note_failure(struct virtio_blk *blk, struct virtio_blk_transfer *transfer,

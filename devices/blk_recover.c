@@ -96,6 +96,8 @@ static void recover(struct virtio_blk *blk, const struct vio_failure *why, vio_s
     }
     blk->device.failure = before;
     recover_requests(blk, !queue_is_enough, queue, why, reason);
+    if (!queue_is_enough)
+        blk_engine_check_waiting(blk);
 }
 
 /* --- Deadlines -------------------------------------------------------------------------------- */

@@ -228,8 +228,11 @@ vio_status blk_request_send(struct virtio_blk *blk, struct virtio_blk_transfer *
 
 vio_status blk_request_send_again(struct virtio_blk *blk, struct blk_slot *slot)
 {
+    uint64_t end = slot->sector + slot->bytes / VIRTIO_BLK_SECTOR_BYTES;
     uint8_t queue;
 
+    if (slot->bytes > blk->request_bytes_max || end > blk->info.capacity_sectors)
+        return VIO_ERR_RANGE;
     if (!request_choose_queue(blk, slot->data_bytes, &queue))
         return VIO_ERR_QUEUE_FULL;
     slot->queue = queue;

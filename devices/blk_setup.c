@@ -375,5 +375,6 @@ bool virtio_blk_refresh(struct virtio_blk *blk)
         config.capacity = 0;
     bool changed = config.capacity != blk->info.capacity_sectors;
     blk->info.capacity_sectors = config.capacity;
+    blk_engine_check_waiting(blk);
     return changed;
 }
