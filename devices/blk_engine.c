@@ -293,6 +293,9 @@ vio_status virtio_blk_submit(struct virtio_blk *blk, struct virtio_blk_transfer 
 
 void virtio_blk_publish(struct virtio_blk *blk)
 {
+    /* It has been reset, perhaps with something that was not published yet. */
+    if (blk->dead != VIO_OK)
+        return;
     for (uint16_t i = 0; i < blk->info.n_queues; i++) {
         virtqueue_publish(&blk->queues[i]);
         if (virtqueue_notify(&blk->queues[i])) /* else the device looks by itself */
@@ -332,6 +335,11 @@ unsigned virtio_blk_poll(struct virtio_blk *blk)
 
     if (!virtio_blk_is_busy(blk))
         return 0;
+    /* By virtio_blk_shutdown(): nobody answers any more. */
+    if (blk->dead != VIO_OK) {
+        blk_recover_fail_all(blk, blk->dead);
+        return 0;
+    }
     for (uint16_t i = 0; i < blk->info.n_queues && blk->dead == VIO_OK; i++) {
         /* An idle queue has no answers, whatever the device says. */
         if (virtqueue_in_flight(&blk->queues[i]))

@@ -99,7 +99,10 @@ VIO_MUST_CHECK vio_status blk_request_send(struct virtio_blk *blk,
  */
 VIO_MUST_CHECK vio_status blk_request_send_again(struct virtio_blk *blk, struct blk_slot *slot);
 
-/** What the answer means. A failure is noted, unless the transfer is a guess. */
+/** Length of the chain for so many bytes of data. */
+unsigned blk_request_n_buffers(const struct virtio_blk *blk, uint32_t data_bytes);
+
+/** What the answer means; a serial number is copied, if it came. A failure is noted, unless the transfer is a guess. */
 VIO_MUST_CHECK vio_status blk_request_judge(struct virtio_blk *blk, const struct blk_slot *slot,
                                             uint32_t used_len);
 
@@ -128,6 +131,9 @@ void blk_recover_watch(struct virtio_blk *blk);
 
 /** The device is of no use any more: stop it, and fail all that is under way. */
 void blk_recover_give_up(struct virtio_blk *blk, vio_status reason);
+
+/** All that is under way has failed. Only when nothing of it is in the device's reach. */
+void blk_recover_fail_all(struct virtio_blk *blk, vio_status reason);
 
 /**
  * Take away the device's memory: by a reset that it confirms; else it is cut off and quarantined.

@@ -25,7 +25,7 @@ static void recover_fail_request(struct virtio_blk *blk, struct blk_slot *slot, 
     blk_engine_end_request(blk, slot, reason);
 }
 
-static void recover_fail_all(struct virtio_blk *blk, vio_status reason)
+void blk_recover_fail_all(struct virtio_blk *blk, vio_status reason)
 {
     blk_engine_fail_waiting(blk, reason);
     while (blk->oldest)
@@ -36,15 +36,19 @@ void blk_recover_give_up(struct virtio_blk *blk, vio_status reason)
 {
     blk->dead = reason;
     (void)blk_recover_stop_device(blk); /* either way nothing of ours is in its reach now */
-    recover_fail_all(blk, reason);
+    blk_recover_fail_all(blk, reason);
 }
 
 /* --- One more try ----------------------------------------------------------------------------- */
 
 static bool recover_queue(struct virtio_blk *blk, uint16_t index)
 {
-    return vio_device_reset_queue(&blk->device, index) == VIO_OK &&
-           blk_setup_queue(blk, index) == VIO_OK;
+    if (vio_device_reset_queue(&blk->device, index) != VIO_OK ||
+        blk_setup_queue(blk, index) != VIO_OK)
+        return false;
+    /* It may be smaller now; the length of requests is not decided anew. */
+    return virtqueue_free_descriptors(&blk->queues[index]) >=
+           blk_request_n_buffers(blk, blk->request_bytes_max);
 }
 
 static bool recover_device(struct virtio_blk *blk)
