@@ -69,7 +69,11 @@ static void driver_run_together(void *disk, struct disk_step *steps, unsigned n_
         transfers[i] = driver_transfer(&steps[i]);
         steps[i].status = virtio_blk_submit(disk, &transfers[i]);
         n_taken += steps[i].status == VIO_OK;
+        if (i == n_steps / 2)
+            virtio_blk_publish(disk);
     }
+    /* With some of them published and some not; whatever this finds, it has to hold for all. */
+    (void)virtio_blk_poll(disk);
     for (unsigned i = 0; i < n_steps; i++) {
         if (steps[i].status == VIO_OK)
             steps[i].status = virtio_blk_wait(disk, &transfers[i]);

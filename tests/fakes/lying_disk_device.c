@@ -8,11 +8,14 @@
 /* The honest device is quicker than any driver: what is available is served when somebody looks. */
 void lying_disk_serve(struct lying_disk *disk)
 {
-    const struct fake_transport *transport = &disk->honest.transport;
-
-    if (transport->status & VIRTIO_STATUS_DRIVER_OK)
+    if (disk->honest.transport.status & VIRTIO_STATUS_DRIVER_OK)
         fake_blk_device_serve_all(&disk->honest);
     assert_true(disk->honest.n_requests <= LYING_DISK_REQUESTS_MAX);
+    if (!disk->is_used_again || disk->honest.n_requests == disk->n_at_use)
+        return;
+    if (!disk->may_recover)
+        fail_msg("used once more, and nothing was answered since the last reset");
+    disk->may_recover = disk->is_used_again = false;
 }
 
 /* --- The transport ---------------------------------------------------------------------------- */
@@ -74,12 +77,12 @@ static uint8_t liar_get_status(void *context)
     return status;
 }
 
-/* In use for the first time, or again: of its own accord not twice for nothing. */
+/* In use for the first time, or again. What that is worth shows when something is sent. */
 static void liar_note_use(struct lying_disk *disk)
 {
-    if (!disk->reset_by_caller && disk->lies.was_reset && !disk->may_recover)
-        fail_msg("used once more, and nothing was answered since the last reset");
-    disk->may_recover = !disk->lies.was_reset || disk->reset_by_caller;
+    disk->is_used_again = disk->lies.was_reset && !disk->reset_by_caller;
+    disk->may_recover |= !disk->is_used_again;
+    disk->n_at_use = disk->honest.n_requests;
     disk->n_tries = 0;
 }
 

@@ -194,7 +194,7 @@ void lying_disk_judge_death(const struct lying_disk *disk, vio_status why)
 {
     if (why != VIO_ERR_TIMEOUT && why != VIO_ERR_NEEDS_RESET)
         return;
-    if (disk->may_recover && !disk->isolated && disk->n_tries < 2)
+    if (disk->may_recover && !disk->isolated && !disk->is_used_again && disk->n_tries < 2)
         fail_msg("the device is out of use, and there was no try to use it again");
 }
 

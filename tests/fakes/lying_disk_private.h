@@ -79,6 +79,8 @@ struct lying_disk {
 
     /* Recovery: after the first, only if something was answered since the one before. */
     bool may_recover;
+    bool is_used_again; /* and nothing was sent yet */
+    unsigned n_at_use;
     bool reset_by_caller;
     unsigned n_resets; /* begun, of the device and of queues */
     unsigned n_tries;  /* the same, since the last answer and since it was used again */
