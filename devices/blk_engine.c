@@ -168,7 +168,9 @@ static void engine_step(struct virtio_blk_transfer *transfer, uint32_t bytes)
 {
     transfer->is_unsent = false;
     transfer->next_sector += bytes / VIRTIO_BLK_SECTOR_BYTES;
-    transfer->next_buffer += bytes;
+    /* The others may have none to move in. */
+    if (transfer->operation == VIRTIO_BLK_READ || transfer->operation == VIRTIO_BLK_WRITE)
+        transfer->next_buffer += bytes;
     transfer->bytes_left -= bytes;
 }
 
