@@ -202,7 +202,7 @@ static vio_status liar_enable_queue(void *context, uint16_t index, uint16_t size
 {
     struct lying_disk *disk = context;
     const struct vio_transport *honest = liar_honest(disk);
-    bool is_in_use = disk->lies.status_written & VIRTIO_STATUS_DRIVER_OK;
+    bool is_in_use = disk->honest.transport.queues[index].was_reset;
     uint64_t refusal = lying_disk_answer(disk, LIE_QUEUE_ENABLE, index, 1, 0);
 
     if (refusal)

@@ -116,7 +116,8 @@ static void liar_load_element(struct lying_disk *disk, unsigned queue, uint64_t 
         disk->has_id = true;
     }
     struct told *told = told_by_head(disk, queue, disk->id);
-    if (disk->has_id && disk->has_len && told) {
+    /* The first counts: a second answer to the same request is a lie, which is another's business. */
+    if (disk->has_id && disk->has_len && told && !told->has_len) {
         told->has_len = true;
         told->len = disk->len;
     }
