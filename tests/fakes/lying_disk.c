@@ -31,7 +31,7 @@ static void add_step(struct use *use, enum disk_operation operation, uint64_t se
 static void add_steps_together(struct use *use, uint64_t sector, uint32_t block)
 {
     static const enum disk_operation parts[] = {DISK_OP_READ, DISK_OP_WRITE, DISK_OP_READ,
-                                                DISK_OP_DISCARD, DISK_OP_WRITE};
+                                                DISK_OP_WRITE, DISK_OP_DISCARD};
     size_t bytes = use->bytes / ARRAY_LENGTH(parts);
 
     bytes -= bytes % block;
@@ -97,6 +97,8 @@ static bool choose_steps(const struct disk_driver *driver, const void *driven, s
     /* Of exactly this size, so that a byte behind it is noticed. */
     use->buffer = malloc(use->bytes ? use->bytes : 1);
     assert_non_null(use->buffer);
+    use->id = malloc(DISK_ID_BYTES);
+    assert_non_null(use->id);
     use->n_steps = 0;
     use->steps[0] = (struct disk_step){.sector = sector};
     add_steps(use, sector, block);
@@ -269,6 +271,14 @@ static vio_status use_once(struct lying_disk *disk, const struct disk_driver *dr
     return status;
 }
 
+/* What is taken over was the same at two looks, or is nothing. */
+static void refresh(const struct lying_disk *disk, const struct disk_driver *driver, void *driven)
+{
+    driver->refresh(driven);
+    uint64_t capacity = driver->capacity_sectors(driven);
+    assert_true(capacity == 0 || capacity == disk->honest.sectors);
+}
+
 static void use_disk(struct lying_disk *disk, const struct disk_driver *driver, void *driven,
                      const struct disk_script *script, struct disk_outcome *outcome)
 {
@@ -276,7 +286,7 @@ static void use_disk(struct lying_disk *disk, const struct disk_driver *driver, 
     for (unsigned i = 0; i <= script->repeats; i++) {
         struct use use = {.kind = script->use};
         if (use.kind == DISK_REFRESH)
-            driver->refresh(driven);
+            refresh(disk, driver, driven);
         if (!choose_steps(driver, driven, &use))
             return;
         memset(use.buffer, BUFFER_FILLER + (int)i, use.bytes);
@@ -286,6 +296,7 @@ static void use_disk(struct lying_disk *disk, const struct disk_driver *driver, 
         if (use.kind == DISK_FLUSH)
             check_flush_again(disk, driver, driven, status);
         free(use.buffer);
+        free(use.id);
         outcome->was_used = true;
         outcome->used_last = status;
         if (i == 0)

@@ -156,16 +156,19 @@ static void judge_success(const struct lying_disk *disk, const struct use *use,
 
 /* What the driver refuses without asking the device, it has a reason to. */
 static void judge_refusal(const struct lying_disk *disk, const struct disk_driver *driver,
-                          const void *driven, const struct disk_step *step)
+                          const void *driven, const struct use *use, const struct disk_step *step)
 {
     bool is_range = operations[step->operation].is_range;
     bool read_only = disk->honest.transport.offered & VIO_FEATURE(VIRTIO_BLK_F_RO);
     uint64_t end = step->sector + step->bytes / VIRTIO_BLK_SECTOR_BYTES;
 
+    /* Of a device that was reset, all that may have been otherwise for a while. */
+    bool was_same = disk->n_resets == use->first_reset;
+
     if (step->status == VIO_ERR_RANGE)
-        assert_true(end > driver->capacity_sectors(driven));
+        assert_true(end > driver->capacity_sectors(driven) || !was_same);
     if (step->status == VIO_ERR_READ_ONLY)
-        assert_true(read_only && (is_range || step->operation == DISK_OP_WRITE));
+        assert_true((read_only || !was_same) && (is_range || step->operation == DISK_OP_WRITE));
     if (step->status == VIO_ERR_UNSUPPORTED && is_range &&
         !lying_disk_accepted(disk, operations[step->operation].feature_bit))
         return;
@@ -210,7 +213,7 @@ void lying_disk_judge(const struct lying_disk *disk, const struct disk_driver *d
         if (use->steps[i].status == VIO_OK) {
             judge_success(disk, use, &use->steps[i]);
         } else {
-            judge_refusal(disk, driver, driven, &use->steps[i]);
+            judge_refusal(disk, driver, driven, use, &use->steps[i]);
             judge_failure(disk, use, use->steps[i].status);
         }
     }

@@ -33,7 +33,7 @@ struct use {
     unsigned n_steps;
     uint8_t *buffer;
     size_t bytes;
-    uint8_t id[DISK_ID_BYTES];
+    uint8_t *id;
     unsigned first_request;
     unsigned first_reset;
     bool was_in_use; /* when it began */
