@@ -184,8 +184,8 @@ int main(void)
         cmocka_unit_test_setup(given_registers_when_asked_then_all_of_them_and_no_memory, set_up),
         cmocka_unit_test_setup(given_state_when_status_written_then_lies_in_that_state_only,
                                set_up),
-        cmocka_unit_test(given_reset_when_asked_then_lies_before_or_after_it_only),
-        cmocka_unit_test(given_queue_when_reset_then_it_counts_as_a_reset),
+        cmocka_unit_test_setup(given_reset_when_asked_then_lies_before_or_after_it_only, set_up),
+        cmocka_unit_test_setup(given_queue_when_reset_then_it_counts_as_a_reset, set_up),
         cmocka_unit_test(given_any_bytes_when_read_then_lies_that_can_be_told),
         cmocka_unit_test(given_each_kind_when_written_and_read_then_the_same),
     };
