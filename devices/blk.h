@@ -75,7 +75,7 @@ struct virtio_blk_info {
 struct virtio_blk_counters {
     uint64_t requests;      /**< sent to the device */
     uint64_t notifications; /**< of all queues */
-    uint64_t bytes_read;
+    uint64_t bytes_read;    /**< that were asked for, read ahead or sent again included */
     uint64_t bytes_written;
     uint64_t recoveries; /**< of a queue or the device */
 };
@@ -116,6 +116,13 @@ struct virtio_blk_transfer {
     bool is_unsent; /**< FLUSH and GET_ID, of which there is nothing left to count */
     uint16_t n_in_flight;
 };
+
+/** Whether a transfer, when it is carried out, changes what can be read. */
+static inline bool virtio_blk_changes(const struct virtio_blk_transfer *transfer)
+{
+    return transfer->operation != VIRTIO_BLK_READ && transfer->operation != VIRTIO_BLK_GET_ID &&
+           transfer->operation != VIRTIO_BLK_FLUSH;
+}
 
 /** Private: one request in flight. */
 struct blk_slot {
@@ -269,6 +276,12 @@ VIO_MUST_CHECK vio_status virtio_blk_wait(struct virtio_blk *blk,
 
 /** The next transfer with is_queued that is done, in the order of their ends; NULL when none. */
 struct virtio_blk_transfer *virtio_blk_next_done(struct virtio_blk *blk);
+
+/** Whether the device is out of use, and every transfer is refused. */
+bool virtio_blk_is_out_of_use(const struct virtio_blk *blk);
+
+/** Whether it is, because nobody answers on its bus any more. */
+bool virtio_blk_is_gone(const struct virtio_blk *blk);
 
 /** Whether any transfer is not done. */
 bool virtio_blk_is_busy(const struct virtio_blk *blk);

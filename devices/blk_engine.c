@@ -60,14 +60,6 @@ static bool engine_is_all_sent(const struct virtio_blk_transfer *transfer)
     return transfer->status != VIO_OK || (transfer->bytes_left == 0 && !transfer->is_unsent);
 }
 
-static void engine_count_bytes(struct virtio_blk *blk, const struct blk_slot *slot)
-{
-    if (slot->transfer->operation == VIRTIO_BLK_READ)
-        blk->counters.bytes_read += slot->bytes;
-    else if (slot->transfer->operation == VIRTIO_BLK_WRITE)
-        blk->counters.bytes_written += slot->bytes;
-}
-
 void blk_engine_end_request(struct virtio_blk *blk, struct blk_slot *slot, vio_status status)
 {
     struct virtio_blk_transfer *transfer = slot->transfer;
@@ -75,9 +67,7 @@ void blk_engine_end_request(struct virtio_blk *blk, struct blk_slot *slot, vio_s
     vio_status unmapped = blk_request_release(blk, slot);
     if (status == VIO_OK)
         status = unmapped;
-    if (status == VIO_OK)
-        engine_count_bytes(blk, slot);
-    else
+    if (status != VIO_OK)
         blk_engine_note_failure(blk, transfer, status, slot->sector, slot->bytes);
     /* What was to be made durable is not, as far as anybody knows. */
     if (status != VIO_OK && transfer->operation == VIRTIO_BLK_FLUSH)
@@ -168,7 +158,7 @@ static void engine_step(struct virtio_blk_transfer *transfer, uint32_t bytes)
 {
     transfer->is_unsent = false;
     transfer->next_sector += bytes / VIRTIO_BLK_SECTOR_BYTES;
-    /* The others may have none to move in. */
+    /* A range has no buffer, and is longer than any. */
     if (transfer->operation == VIRTIO_BLK_READ || transfer->operation == VIRTIO_BLK_WRITE)
         transfer->next_buffer += bytes;
     transfer->bytes_left -= bytes;
@@ -190,8 +180,10 @@ static bool engine_send(struct virtio_blk *blk, struct virtio_blk_transfer *tran
         }
         engine_step(transfer, bytes);
         /* From the first request on, and not before: a flush may be on its way in front of it. */
-        if (blk_is_write(transfer->operation))
-            blk->has_unflushed = transfer->operation != VIRTIO_BLK_FLUSH;
+        if (virtio_blk_changes(transfer))
+            blk->has_unflushed = true;
+        else if (transfer->operation == VIRTIO_BLK_FLUSH)
+            blk->has_unflushed = false;
     }
     return true;
 }
@@ -222,22 +214,22 @@ static void engine_pump(struct virtio_blk *blk)
 
 /* --- Checking --------------------------------------------------------------------------------- */
 
-static vio_status engine_check_range(const struct virtio_blk *blk, uint64_t sector, uint64_t bytes)
+static vio_status engine_check_range(const struct virtio_blk *blk,
+                                     const struct virtio_blk_transfer *transfer)
 {
     uint32_t block_sectors = blk->info.block_bytes / VIRTIO_BLK_SECTOR_BYTES;
 
-    if (sector & (block_sectors - 1) || bytes & (blk->info.block_bytes - 1))
+    if (transfer->sector & (block_sectors - 1) || transfer->bytes & (blk->info.block_bytes - 1))
         return VIO_ERR_INVALID;
     /* Written so that nothing can wrap. */
-    if (sector > blk->info.capacity_sectors ||
-        bytes / VIRTIO_BLK_SECTOR_BYTES > blk->info.capacity_sectors - sector)
+    if (transfer->sector > blk->info.capacity_sectors ||
+        transfer->bytes / VIRTIO_BLK_SECTOR_BYTES > blk->info.capacity_sectors - transfer->sector)
         return VIO_ERR_RANGE;
     return VIO_OK;
 }
 
 static vio_status engine_check(const struct virtio_blk *blk,
-                               const struct virtio_blk_transfer *transfer, uint64_t sector,
-                               uint64_t bytes)
+                               const struct virtio_blk_transfer *transfer)
 {
     const struct virtio_blk_range_limit *limit = engine_range_limit(blk, transfer);
 
@@ -245,7 +237,7 @@ static vio_status engine_check(const struct virtio_blk *blk,
         return blk->dead;
     if (transfer->operation == VIRTIO_BLK_FLUSH || transfer->operation == VIRTIO_BLK_GET_ID)
         return VIO_OK;
-    vio_status status = engine_check_range(blk, sector, bytes);
+    vio_status status = engine_check_range(blk, transfer);
     if (status != VIO_OK)
         return status;
     if (blk_is_write(transfer->operation) && blk->info.read_only)
@@ -255,13 +247,11 @@ static vio_status engine_check(const struct virtio_blk *blk,
 
 void blk_engine_check_waiting(struct virtio_blk *blk)
 {
-    struct virtio_blk_transfer *transfer;
-
-    for (transfer = blk->waiting.first; transfer; transfer = transfer->next) {
-        uint64_t sector = transfer->next_sector, bytes = transfer->bytes_left;
-        vio_status status = engine_check(blk, transfer, sector, bytes);
+    for (struct virtio_blk_transfer *transfer = blk->waiting.first; transfer;
+         transfer = transfer->next) {
+        vio_status status = engine_check(blk, transfer);
         if (status != VIO_OK)
-            blk_engine_note_failure(blk, transfer, status, sector, bytes);
+            blk_engine_note_failure(blk, transfer, status, transfer->sector, transfer->bytes);
     }
 }
 
@@ -269,7 +259,7 @@ void blk_engine_check_waiting(struct virtio_blk *blk)
 
 vio_status virtio_blk_submit(struct virtio_blk *blk, struct virtio_blk_transfer *transfer)
 {
-    vio_status status = engine_check(blk, transfer, transfer->sector, transfer->bytes);
+    vio_status status = engine_check(blk, transfer);
     if (status != VIO_OK)
         return status;
     if (!transfer->is_guess)
@@ -295,7 +285,7 @@ vio_status virtio_blk_submit(struct virtio_blk *blk, struct virtio_blk_transfer 
 
 void virtio_blk_publish(struct virtio_blk *blk)
 {
-    /* It has been reset, perhaps with something that was not published yet. */
+    /* Its queues may never have been set up again, and it is not to be notified (3.1.1). */
     if (blk->dead != VIO_OK)
         return;
     for (uint16_t i = 0; i < blk->info.n_queues; i++) {
@@ -337,7 +327,7 @@ unsigned virtio_blk_poll(struct virtio_blk *blk)
 
     if (!virtio_blk_is_busy(blk))
         return 0;
-    /* By virtio_blk_shutdown(): nobody answers any more. */
+    /* Shut down, which could not wait for what was under way. */
     if (blk->dead != VIO_OK) {
         blk_recover_fail_all(blk, blk->dead);
         return 0;
@@ -347,7 +337,8 @@ unsigned virtio_blk_poll(struct virtio_blk *blk)
         if (virtqueue_in_flight(&blk->queues[i]))
             n_answers += engine_take_answers(blk, &blk->queues[i]);
     }
-    if (n_answers == 0 && blk->n_in_flight)
+    /* Also beside answers: a request that got lost is not found again because others are not. */
+    if (blk->n_in_flight)
         blk_recover_watch(blk);
     if (blk->waiting.first && blk->dead == VIO_OK)
         engine_pump(blk);
@@ -358,6 +349,16 @@ unsigned virtio_blk_poll(struct virtio_blk *blk)
 struct virtio_blk_transfer *virtio_blk_next_done(struct virtio_blk *blk)
 {
     return engine_take_first(&blk->finished);
+}
+
+bool virtio_blk_is_out_of_use(const struct virtio_blk *blk)
+{
+    return blk->dead != VIO_OK;
+}
+
+bool virtio_blk_is_gone(const struct virtio_blk *blk)
+{
+    return blk->dead == VIO_ERR_GONE;
 }
 
 bool virtio_blk_is_busy(const struct virtio_blk *blk)

@@ -94,15 +94,14 @@ VIO_MUST_CHECK vio_status blk_request_send(struct virtio_blk *blk,
                                            struct virtio_blk_transfer *transfer, uint32_t bytes);
 
 /**
- * Put a request that is in flight into a queue once more; the queue that it was in is new and empty.
- * Not if it is longer than the device's limits are now, or beyond the end.
+ * Put a read that is in flight into a queue that has room once more, with the buffer as it is.
+ *
+ * @return VIO_OK; VIO_ERR_UNSUPPORTED if the device, as it has come back, does not take it; else as
+ *         for blk_request_send()
  */
 VIO_MUST_CHECK vio_status blk_request_send_again(struct virtio_blk *blk, struct blk_slot *slot);
 
-/** Length of the chain for so many bytes of data. */
-unsigned blk_request_n_buffers(const struct virtio_blk *blk, uint32_t data_bytes);
-
-/** What the answer means; a serial number is copied, if it came. A failure is noted, unless the transfer is a guess. */
+/** What the answer means. A failure is noted, unless the transfer is a guess. */
 VIO_MUST_CHECK vio_status blk_request_judge(struct virtio_blk *blk, const struct blk_slot *slot,
                                             uint32_t used_len);
 
@@ -117,7 +116,7 @@ void blk_engine_end_request(struct virtio_blk *blk, struct blk_slot *slot, vio_s
 /** No transfer that waits to be sent, completely or in part, goes on. */
 void blk_engine_fail_waiting(struct virtio_blk *blk, vio_status status);
 
-/** Limits have changed: what is not sent yet, and breaks them now, has failed. */
+/** The disk has become another one: what waits and is not possible on it any more has failed. */
 void blk_engine_check_waiting(struct virtio_blk *blk);
 
 /** Note a transfer's first failure, for who asks what went wrong. */
@@ -129,11 +128,11 @@ void blk_engine_note_failure(struct virtio_blk *blk, struct virtio_blk_transfer 
 /** Let time pass, and see to a device that does not answer. Only while requests are in flight. */
 void blk_recover_watch(struct virtio_blk *blk);
 
+/** End all that is under way, on a device that has let go of it. */
+void blk_recover_fail_all(struct virtio_blk *blk, vio_status reason);
+
 /** The device is of no use any more: stop it, and fail all that is under way. */
 void blk_recover_give_up(struct virtio_blk *blk, vio_status reason);
-
-/** All that is under way has failed. Only when nothing of it is in the device's reach. */
-void blk_recover_fail_all(struct virtio_blk *blk, vio_status reason);
 
 /**
  * Take away the device's memory: by a reset that it confirms; else it is cut off and quarantined.

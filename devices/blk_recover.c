@@ -43,12 +43,8 @@ void blk_recover_give_up(struct virtio_blk *blk, vio_status reason)
 
 static bool recover_queue(struct virtio_blk *blk, uint16_t index)
 {
-    if (vio_device_reset_queue(&blk->device, index) != VIO_OK ||
-        blk_setup_queue(blk, index) != VIO_OK)
-        return false;
-    /* It may be smaller now; the length of requests is not decided anew. */
-    return virtqueue_free_descriptors(&blk->queues[index]) >=
-           blk_request_n_buffers(blk, blk->request_bytes_max);
+    return vio_device_reset_queue(&blk->device, index) == VIO_OK &&
+           blk_setup_queue(blk, index) == VIO_OK;
 }
 
 static bool recover_device(struct virtio_blk *blk)
@@ -100,8 +96,7 @@ static void recover(struct virtio_blk *blk, const struct vio_failure *why, vio_s
     }
     blk->device.failure = before;
     recover_requests(blk, !queue_is_enough, queue, why, reason);
-    if (!queue_is_enough)
-        blk_engine_check_waiting(blk);
+    blk_engine_check_waiting(blk);
 }
 
 /* --- Deadlines -------------------------------------------------------------------------------- */

@@ -196,8 +196,8 @@ static vio_status setup_judge_config(struct vio_device *device, void *context, u
         .alignment_offset_blocks = (uint8_t)config.alignment_offset,
         .optimal_blocks = (uint32_t)config.opt_io_size,
         .read_only = vio_device_offers(device, VIRTIO_BLK_F_RO),
+        .n_queues = (uint16_t)config.num_queues,
     };
-    blk->queues_offered = (uint16_t)config.num_queues;
     setup_judge_segments(blk, &config, features);
     setup_judge_ranges(blk, &config, features);
     return VIO_OK;
@@ -269,18 +269,14 @@ static vio_status setup_queues(struct vio_device *device, void *context)
     unsigned n_wanted = size ? BLK_DEPTH_MAX / size : 1;
     uint16_t n_used = 0;
 
-    if (n_wanted > blk->queues_offered)
-        n_wanted = blk->queues_offered;
+    if (n_wanted > blk->info.n_queues)
+        n_wanted = blk->info.n_queues;
     if (n_wanted > BLK_QUEUES_MAX)
         n_wanted = BLK_QUEUES_MAX;
     blk->info.queue_size = size ? size : 1;
     vio_status status = VIO_OK;
     while (n_used < n_wanted && status == VIO_OK) {
         status = blk_setup_queue(blk, n_used);
-        /* One that holds no request is left alone; the first is judged with all limits. */
-        if (status == VIO_OK && n_used &&
-            virtqueue_free_descriptors(&blk->queues[n_used]) <= BLK_OVERHEAD_BUFFERS)
-            break;
         if (status == VIO_OK)
             n_used++;
     }
@@ -379,6 +375,7 @@ bool virtio_blk_refresh(struct virtio_blk *blk)
         config.capacity = 0;
     bool changed = config.capacity != blk->info.capacity_sectors;
     blk->info.capacity_sectors = config.capacity;
-    blk_engine_check_waiting(blk);
+    if (changed)
+        blk_engine_check_waiting(blk);
     return changed;
 }

@@ -268,6 +268,12 @@ UINTN bind_take_over(void)
     return n_disks;
 }
 
+void bind_refresh(void)
+{
+    for (struct disk *disk = driver.disks; disk; disk = disk->next)
+        disk_refresh(disk);
+}
+
 /*
  * The firmware's driver gets what it had. When only loading, a disk that no driver had stays without
  * one: connecting it would let the firmware repair, that is write, a damaged partition table that it

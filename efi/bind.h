@@ -48,6 +48,9 @@ UINTN bind_take_over(void);
  */
 EFI_STATUS bind_give_back(void);
 
+/** See whether a disk has changed its size, for who publishes read-only; see disk_refresh(). */
+void bind_refresh(void);
+
 /** The disks that we drive, in the order they were started; NULL when there is none. */
 struct disk *bind_first_disk(void);
 

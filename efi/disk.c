@@ -66,6 +66,7 @@ static EFI_STATUS disk_open_device(struct disk *disk, UINT64 declined_features)
     struct pci_function function;
 
     pci_window_describe(&disk->access, disk->pci_io, &function);
+    pci_window_go_direct(&disk->access);
     vio_status status = pci_modern_open(&disk->pci, &function, &transport, &failure);
     if (status == VIO_OK) {
         status = virtio_blk_open(&disk->blk, &transport, &platform, declined_features);
@@ -85,10 +86,112 @@ static VOID EFIAPI disk_on_exit_boot_services(EFI_EVENT event, VOID *context)
     virtio_blk_shutdown(&disk->blk);
 }
 
+static EFI_GUID disk_info_guid = EFI_DISK_INFO_PROTOCOL_GUID;
+static EFI_GUID erase_block_guid = EFI_ERASE_BLOCK_PROTOCOL_GUID;
+
+/* The list ends at the first NULL, which is where the last protocol stands if there is one. */
 static EFI_STATUS disk_publish(struct disk *disk)
 {
-    return BS->InstallMultipleProtocolInterfaces(&disk->controller, &gEfiBlockIoProtocolGuid,
-                                                 &disk->block_io.protocol, NULL);
+    struct block_io *block_io = &disk->block_io;
+
+    return BS->InstallMultipleProtocolInterfaces(
+        &disk->controller, &gEfiBlockIoProtocolGuid, &block_io->protocol, &gEfiBlockIo2ProtocolGuid,
+        &block_io->protocol2, &disk_info_guid, &disk->disk_info.protocol,
+        disk->has_erase_block ? &erase_block_guid : NULL, &disk->erase_block.protocol, NULL);
+}
+
+static EFI_STATUS disk_withdraw(struct disk *disk)
+{
+    struct block_io *block_io = &disk->block_io;
+
+    return BS->UninstallMultipleProtocolInterfaces(
+        disk->controller, &gEfiBlockIoProtocolGuid, &block_io->protocol, &gEfiBlockIo2ProtocolGuid,
+        &block_io->protocol2, &disk_info_guid, &disk->disk_info.protocol,
+        disk->has_erase_block ? &erase_block_guid : NULL, &disk->erase_block.protocol, NULL);
+}
+
+/* --- Media that changes ----------------------------------------------------------------------- */
+
+/* Of 100 ns: a second. */
+#define DISK_REFRESH_PERIOD 10000000u
+
+static EFI_STATUS disk_reconnect(struct disk *disk)
+{
+    EFI_BLOCK_IO_PROTOCOL *protocol = &disk->block_io.protocol;
+
+    EFI_STATUS status = BS->ReinstallProtocolInterface(disk->controller, &gEfiBlockIoProtocolGuid,
+                                                       protocol, protocol);
+    disk->must_reconnect = EFI_ERROR(status);
+    return status;
+}
+
+void disk_refresh(struct disk *disk)
+{
+    if (block_io_refresh(&disk->block_io))
+        disk->must_reconnect = true;
+    if (disk->must_reconnect)
+        (void)disk_reconnect(disk); /* who does not let go now is asked again the next time */
+}
+
+EFI_STATUS disk_set_writable(struct disk *disk, bool writable)
+{
+    EFI_STATUS status = block_io_set_writable(&disk->block_io, writable);
+
+    return EFI_ERROR(status) ? status : disk_reconnect(disk);
+}
+
+static VOID EFIAPI disk_on_refresh(EFI_EVENT event, VOID *context)
+{
+    (void)event;
+    disk_refresh(context);
+}
+
+static EFI_STATUS disk_start_refreshing(struct disk *disk)
+{
+    EFI_STATUS status = BS->CreateEvent(EVT_TIMER | EVT_NOTIFY_SIGNAL, TPL_CALLBACK,
+                                        disk_on_refresh, disk, &disk->refresh_timer);
+    if (EFI_ERROR(status))
+        return status;
+    status = BS->SetTimer(disk->refresh_timer, TimerPeriodic, DISK_REFRESH_PERIOD);
+    if (EFI_ERROR(status)) {
+        (void)BS->CloseEvent(disk->refresh_timer); /* ours, so it can be closed */
+        disk->refresh_timer = NULL;
+    }
+    return status;
+}
+
+/* --- Opening and closing ---------------------------------------------------------------------- */
+
+static void disk_close_event(EFI_EVENT *event)
+{
+    if (*event)
+        (void)BS->CloseEvent(*event); /* ours, so it can be closed */
+    *event = NULL;
+}
+
+static void disk_close_device(struct disk *disk)
+{
+    disk_close_event(&disk->refresh_timer);
+    virtio_blk_close(&disk->blk);
+    block_io2_close(&disk->block_io);
+    block_io_release(&disk->block_io);
+    disk_close_event(&disk->exit_event);
+}
+
+/* From an open device to one that others can use. */
+static EFI_STATUS disk_offer(struct disk *disk, bool publish_read_only)
+{
+    EFI_STATUS status = block_io2_open(&disk->block_io);
+    if (EFI_ERROR(status))
+        return status;
+    disk_info_init(&disk->disk_info, &disk->block_io);
+    erase_block_init(&disk->erase_block, &disk->block_io);
+    disk->has_erase_block = !publish_read_only && erase_block_is_possible(&disk->block_io);
+    status = BS->CreateEvent(EVT_SIGNAL_EXIT_BOOT_SERVICES, TPL_CALLBACK,
+                             disk_on_exit_boot_services, disk, &disk->exit_event);
+    if (!EFI_ERROR(status) && !publish_read_only)
+        status = disk_start_refreshing(disk);
+    return EFI_ERROR(status) ? status : disk_publish(disk);
 }
 
 EFI_STATUS disk_open(struct disk *disk, EFI_HANDLE controller, EFI_PCI_IO_PROTOCOL *pci_io,
@@ -107,36 +210,90 @@ EFI_STATUS disk_open(struct disk *disk, EFI_HANDLE controller, EFI_PCI_IO_PROTOC
     status = disk_open_device(disk, declined_features);
     if (EFI_ERROR(status))
         goto err_device;
-    status = BS->CreateEvent(EVT_SIGNAL_EXIT_BOOT_SERVICES, TPL_CALLBACK,
-                             disk_on_exit_boot_services, disk, &disk->exit_event);
-    if (EFI_ERROR(status))
-        goto err_event;
     block_io_init(&disk->block_io, &disk->blk, publish_read_only);
-    status = disk_publish(disk);
+    status = disk_offer(disk, publish_read_only);
     if (EFI_ERROR(status))
-        goto err_publish;
+        goto err_offer;
     return EFI_SUCCESS;
 
-err_publish:
-    block_io_release(&disk->block_io);
-    (void)BS->CloseEvent(disk->exit_event); /* ours, so it can be closed */
-err_event:
+err_offer:
     message_error(disk->name, NULL, L"the firmware refused to publish it: %r", status);
-    virtio_blk_close(&disk->blk);
+    disk_close_device(disk);
 err_device:
     disk_restore_function(disk);
     return status;
 }
 
+static bool disk_has_protocol(EFI_HANDLE handle, EFI_GUID *guid)
+{
+    VOID *protocol;
+
+    return !EFI_ERROR(BS->HandleProtocol(handle, guid, &protocol));
+}
+
+static bool disk_is_opened_by(EFI_HANDLE handle, EFI_GUID *guid, EFI_HANDLE agent)
+{
+    cleanup_pool EFI_OPEN_PROTOCOL_INFORMATION_ENTRY *entries = NULL;
+    UINTN n_entries = 0;
+
+    /* What cannot be told counts as open. */
+    if (EFI_ERROR(BS->OpenProtocolInformation(handle, guid, &entries, &n_entries)))
+        return true;
+    for (UINTN i = 0; i < n_entries; i++) {
+        if (entries[i].AgentHandle == agent)
+            return true;
+    }
+    return false;
+}
+
+/*
+ * EDK2's disk I/O driver opens both protocols, and closes only EFI_BLOCK_IO when its Start() fails
+ * later on: then nobody is left who would let go of EFI_BLOCK_IO2. At its next Start() it cannot
+ * open that one again, and goes on without; then it has no EFI_DISK_IO2 to offer.
+ */
+static void disk_close_forgotten_at(EFI_HANDLE handle)
+{
+    bool is_used = disk_has_protocol(handle, &gEfiDiskIo2ProtocolGuid);
+    EFI_GUID *guid = &gEfiBlockIo2ProtocolGuid;
+    cleanup_pool EFI_OPEN_PROTOCOL_INFORMATION_ENTRY *entries = NULL;
+    UINTN n_entries = 0;
+
+    if (EFI_ERROR(BS->OpenProtocolInformation(handle, guid, &entries, &n_entries)))
+        return;
+    for (UINTN i = 0; i < n_entries; i++) {
+        EFI_HANDLE agent = entries[i].AgentHandle;
+        if (entries[i].Attributes & EFI_OPEN_PROTOCOL_BY_DRIVER &&
+            (!is_used || !disk_is_opened_by(handle, &gEfiBlockIoProtocolGuid, agent)))
+            (void)BS->CloseProtocol(handle, guid, agent, entries[i].ControllerHandle);
+    }
+}
+
+/* The disk, its partitions, and what may be in these. */
+static void disk_close_forgotten(EFI_HANDLE handle)
+{
+    cleanup_pool EFI_OPEN_PROTOCOL_INFORMATION_ENTRY *entries = NULL;
+    UINTN n_entries = 0;
+
+    disk_close_forgotten_at(handle);
+    if (EFI_ERROR(
+            BS->OpenProtocolInformation(handle, &gEfiDiskIoProtocolGuid, &entries, &n_entries)))
+        return;
+    for (UINTN i = 0; i < n_entries; i++) {
+        if (entries[i].Attributes & EFI_OPEN_PROTOCOL_BY_CHILD_CONTROLLER)
+            disk_close_forgotten(entries[i].ControllerHandle);
+    }
+}
+
 EFI_STATUS disk_close(struct disk *disk)
 {
-    EFI_STATUS status = BS->UninstallMultipleProtocolInterfaces(
-        disk->controller, &gEfiBlockIoProtocolGuid, &disk->block_io.protocol, NULL);
+    EFI_STATUS status = disk_withdraw(disk);
+    if (EFI_ERROR(status)) {
+        disk_close_forgotten(disk->controller);
+        status = disk_withdraw(disk);
+    }
     if (EFI_ERROR(status))
         return status;
-    block_io_release(&disk->block_io);
-    (void)BS->CloseEvent(disk->exit_event); /* ours, so it can be closed */
-    virtio_blk_close(&disk->blk);
+    disk_close_device(disk);
     disk_restore_function(disk);
     return EFI_SUCCESS;
 }

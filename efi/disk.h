@@ -1,5 +1,6 @@
 /** @file
- * One virtio disk that we drive: from a PCI function to an open block device with EFI_BLOCK_IO.
+ * One virtio disk that we drive: from a PCI function to an open block device with its protocols:
+ * EFI_BLOCK_IO, EFI_BLOCK_IO2, EFI_DISK_INFO, and EFI_ERASE_BLOCK where the device can erase.
  * Spec:      UEFI 2.10, 11.1 EFI Driver Binding Protocol (what Start and Stop have to do); 7.4
  *            EFI_BOOT_SERVICES.ExitBootServices().
  * Knows:     devices/blk.h, transports/pci_modern.h, efi/block_io.h, efi/pci_window.h.
@@ -12,6 +13,8 @@
 #include "devices/blk.h"
 #include "efi/block_io.h"
 #include "efi/device_name.h"
+#include "efi/disk_info.h"
+#include "efi/erase_block.h"
 #include "efi/pci_window.h"
 #include "efi/uefi.h"
 #include "transports/pci_modern.h"
@@ -22,18 +25,24 @@ struct disk {
     CHAR16 name[DEVICE_NAME_UNITS];
     struct virtio_blk blk;
     struct block_io block_io;
-    bool stays_idle; /**< nobody else is to drive it when we stop, for nobody did before */
+    struct disk_info disk_info;
+    struct erase_block erase_block; /**< installed only where the device can do it */
+    bool has_erase_block;
+    bool must_reconnect; /**< the media has changed, and file systems do not know yet */
+    bool stays_idle;     /**< nobody else is to drive it when we stop, for nobody did before */
 
     UINT64 original_attributes;
     struct pci_access access;
     struct pci_modern pci;
     EFI_EVENT exit_event;
-    struct disk *next; /**< for whoever keeps a list */
+    EFI_EVENT refresh_timer; /**< NULL: somebody else calls disk_refresh() */
+    struct disk *next;       /**< for whoever keeps a list */
 };
 
 /**
- * Bring the device up and install EFI_BLOCK_IO on the controller. A failure is reported here, with
- * the device's name and what it answered.
+ * Bring the device up and install its protocols on the controller. A failure is reported here, with
+ * the device's name and what it answered. Media that may be written is looked at each second, and
+ * whoever has it open connected anew when it has changed; else that is left to disk_refresh().
  *
  * @param disk               any content
  * @param controller         handle of the PCI function
@@ -52,6 +61,24 @@ EFI_STATUS disk_open(struct disk *disk, EFI_HANDLE controller, EFI_PCI_IO_PROTOC
  * @return EFI_SUCCESS; or, with nothing changed, why somebody does not let go of EFI_BLOCK_IO
  */
 EFI_STATUS disk_close(struct disk *disk);
+
+/**
+ * See whether the media has another size, or is gone, and connect anew whoever has it open. Open
+ * files on it are of no use afterwards, so this is for moments in which the caller has none.
+ *
+ * @param disk  open; at TPL_CALLBACK or below
+ */
+void disk_refresh(struct disk *disk);
+
+/**
+ * The one way to write to a disk that is published read-only: everybody who has it open is connected
+ * anew and finds writable media, or read-only media again.
+ *
+ * @param disk      open
+ * @param writable  what is wanted
+ * @return EFI_SUCCESS; EFI_WRITE_PROTECTED as block_io_set_writable(); what the firmware answered
+ */
+EFI_STATUS disk_set_writable(struct disk *disk, bool writable);
 
 /** Whether the last request of this open disk failed, so that disk_report_failure() knows why. */
 bool disk_has_failed(const struct disk *disk);

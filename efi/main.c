@@ -195,6 +195,7 @@ static EFI_STATUS main_boot(struct boot *boot)
 {
     EFI_HANDLE kernel_image = NULL;
 
+    bind_refresh();
     EFI_STATUS status = volume_find_all(boot->own_path, &boot->volumes);
     if (EFI_ERROR(status))
         return status;

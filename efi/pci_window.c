@@ -34,11 +34,31 @@ static uint32_t window_all_ones(unsigned width_bytes)
     return UINT32_MAX >> (8 * (4 - width_bytes));
 }
 
+/* Widths and alignment are the window's care (vio_window_covers()). */
+static uint32_t window_read_memory(const volatile UINT8 *where, unsigned width_bytes)
+{
+    return width_bytes == 1   ? *where
+           : width_bytes == 2 ? *(const volatile UINT16 *)where
+                              : *(const volatile UINT32 *)where;
+}
+
+static void window_write_memory(volatile UINT8 *where, unsigned width_bytes, uint32_t value)
+{
+    if (width_bytes == 1)
+        *where = (UINT8)value;
+    else if (width_bytes == 2)
+        *(volatile UINT16 *)where = (UINT16)value;
+    else
+        *(volatile UINT32 *)where = value;
+}
+
 static uint32_t window_read_bar(void *context, uint64_t offset, unsigned width_bytes)
 {
     const struct pci_bar_access *bar = context;
     uint32_t value = 0;
 
+    if (bar->memory)
+        return window_read_memory(bar->memory + offset, width_bytes);
     EFI_STATUS status = bar->pci_io->Mem.Read(bar->pci_io, window_width(width_bytes), bar->index,
                                               offset, 1, &value);
     return EFI_ERROR(status) ? window_all_ones(width_bytes) : value;
@@ -48,6 +68,10 @@ static void window_write_bar(void *context, uint64_t offset, unsigned width_byte
 {
     const struct pci_bar_access *bar = context;
 
+    if (bar->memory) {
+        window_write_memory(bar->memory + offset, width_bytes, value);
+        return;
+    }
     /* A write that fails is noticed by what the device does not do; each such wait is bounded. */
     (void)bar->pci_io->Mem.Write(bar->pci_io, window_width(width_bytes), bar->index, offset, 1,
                                  &value);
@@ -87,6 +111,7 @@ static const struct vio_window_ops window_config_ops = {
  */
 struct firmware_bar {
     uint64_t address;
+    uint64_t processor_address;
     uint64_t bytes;
 };
 
@@ -105,6 +130,7 @@ static struct firmware_bar window_ask_firmware(EFI_PCI_IO_PROTOCOL *pci_io, UINT
     __builtin_memcpy(&minimum, space->minimum, sizeof(minimum));
     __builtin_memcpy(&translation, space->translation, sizeof(translation));
     bar.address = minimum + translation;
+    bar.processor_address = minimum;
     __builtin_memcpy(&bar.bytes, space->bytes, sizeof(bar.bytes));
     return bar;
 }
@@ -150,6 +176,7 @@ void pci_window_describe(struct pci_access *access, EFI_PCI_IO_PROTOCOL *pci_io,
     *ret_function = (struct pci_function){
         .config = {.ops = &window_config_ops, .context = pci_io, .bytes = PCI_CONFIG_BYTES},
     };
+    *access = (struct pci_access){0};
     for (UINT8 index = 0; index < PCI_BAR_COUNT; index++)
         bars[index] = window_ask_firmware(pci_io, index);
     for (UINT8 bar = 0; bar < PCI_BAR_COUNT; bar = (UINT8)(bar + (is_64_bit ? 2 : 1))) {
@@ -157,13 +184,23 @@ void pci_window_describe(struct pci_access *access, EFI_PCI_IO_PROTOCOL *pci_io,
         if (address == 0)
             continue;
         UINT8 index = window_find_index(bars, address, bar);
-        access->bars[bar] = (struct pci_bar_access){.pci_io = pci_io, .index = index};
+        access->bars[bar] = (struct pci_bar_access){
+            .pci_io = pci_io,
+            .index = index,
+            .address = bars[index].address == address ? bars[index].processor_address : 0,
+        };
         ret_function->bars[bar] = (struct vio_window){
             .ops = &window_bar_ops,
             .context = &access->bars[bar],
             .bytes = bars[index].bytes,
         };
     }
+}
+
+void pci_window_go_direct(struct pci_access *access)
+{
+    for (UINT8 bar = 0; bar < PCI_BAR_COUNT; bar++)
+        access->bars[bar].memory = (volatile UINT8 *)(UINTN)access->bars[bar].address;
 }
 
 UINT16 pci_window_virtio_id(EFI_PCI_IO_PROTOCOL *pci_io)

@@ -13,7 +13,9 @@
 /** What one BAR's window carries as its context. */
 struct pci_bar_access {
     EFI_PCI_IO_PROTOCOL *pci_io;
-    UINT8 index; /**< the firmware's number for it */
+    UINT8 index;    /**< the firmware's number for it */
+    UINT64 address; /**< where the processor finds it, by the firmware's word; 0: not known */
+    volatile UINT8 *memory; /**< the same, once pci_window_go_direct() was called */
 };
 
 struct pci_access {
@@ -29,6 +31,14 @@ struct pci_access {
  */
 void pci_window_describe(struct pci_access *access, EFI_PCI_IO_PROTOCOL *pci_io,
                          struct pci_function *ret_function);
+
+/**
+ * From now on registers are accessed where they are, without a call of the firmware for each: that
+ * takes more instructions than all else that sends a request.
+ *
+ * @param access  described; the function's memory space is enabled
+ */
+void pci_window_go_direct(struct pci_access *access);
 
 /** The virtio device type of a function (pci_caps_virtio_id()); 0 for anything else. */
 UINT16 pci_window_virtio_id(EFI_PCI_IO_PROTOCOL *pci_io);

@@ -121,5 +121,6 @@ static const struct vio_platform_ops platform_ops = {
 
 struct vio_platform platform_make(EFI_PCI_IO_PROTOCOL *pci_io)
 {
-    return (struct vio_platform){.ops = &platform_ops, .context = pci_io};
+    return (struct vio_platform){
+        .ops = &platform_ops, .context = pci_io, .pointers_are_physical = true};
 }

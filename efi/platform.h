@@ -1,10 +1,12 @@
 /** @file
  * core/platform.h over EFI_PCI_IO_PROTOCOL and boot services, for one PCI function.
- * Spec:      UEFI 2.10, 14.4 EFI PCI I/O Protocol: AllocateBuffer, Map, Unmap.
+ * Spec:      UEFI 2.10, 14.4 EFI PCI I/O Protocol: AllocateBuffer, Map, Unmap; 2.3.4 x64
+ *            Platforms.
  * Knows:     core/platform.h, efi/clock.h.
  * Ownership: the protocol is the caller's; it outlives every buffer and mapping.
  * DMA:       every address that a device gets went through Map(), as VIRTIO_F_ACCESS_PLATFORM
- *            demands of a driver behind an IOMMU or in an encrypted guest.
+ *            demands of a driver behind an IOMMU or in an encrypted guest. Without that feature
+ *            callers' buffers are not mapped: memory is mapped one to one (2.3.4 x64 Platforms).
  */
 #ifndef EFI_PLATFORM_H
 #define EFI_PLATFORM_H

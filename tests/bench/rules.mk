@@ -14,3 +14,18 @@ $(BENCH)/obj/%.o: %.c | packages-test
 $(BENCH)/bench_ring: $(BENCH_OBJECTS) build/lib/host/libvirtio.a
 	$(call say,LD)
 	$(Q)$(CC) $^ -o $@
+
+# What a read costs, against the firmware's own driver, in a virtual machine.
+BENCH_EFI := $(patsubst tests/bench/%.c,$(B)/obj/tests/bench/%.o, \
+               $(filter-out tests/bench/bench_ring.c,$(wildcard tests/bench/*.c)))
+QEMU_IN   += $(B)/bench.efi
+
+.PHONY: bench
+bench: all $(B)/bench.efi | packages-run ## the speed of a virtio disk against the firmware's driver, with a plot
+	$(Q)$(PYTHON) tests/bench/bench_blk.py --output $(BENCH)
+
+$(B)/obj/tests/bench/%.o: tests/bench/%.c | packages-build
+	$(call say,CC)
+	$(Q)mkdir -p $(@D) && $(CC) -O2 $(CFLAGS_FREE) $(CFLAGS_UEFI) -c $< -o $@
+
+$(B)/obj/bench.so: $(BENCH_EFI)

@@ -187,6 +187,7 @@ static void fake_take_from_queue(struct fake_blk_device *device, uint16_t queue)
     while (fake_ring_take(ring, &pending.head)) {
         fake_read_job(device, &pending, &job);
         fake_check_request(device, &job);
+        job.request.n_before = device->n_pending;
         if (device->n_requests < FAKE_BLK_RECORDS)
             device->requests[device->n_requests] = job.request;
         device->n_requests++;
@@ -223,6 +224,8 @@ static void fake_move_data(struct fake_blk_device *device, const struct fake_job
         fake_write_id(device, job);
         return;
     }
+    if (!device->image)
+        return;
     if (fake_is_range(job->request.type)) {
         memset(device->image + job->request.range_sector * VIRTIO_BLK_SECTOR_BYTES, 0,
                (size_t)job->request.range_sectors * VIRTIO_BLK_SECTOR_BYTES);
@@ -328,6 +331,13 @@ static void fake_serve_one(struct fake_blk_device *device)
         fake_serve(device, &job);
     else if (device->lie != FAKE_BLK_NEVER)
         fake_serve_falsely(device, &job);
+}
+
+void fake_blk_device_serve(struct fake_blk_device *device, unsigned n_requests)
+{
+    fake_take_requests(device);
+    while (device->n_pending && n_requests--)
+        fake_serve_one(device);
 }
 
 void fake_blk_device_serve_all(struct fake_blk_device *device)

@@ -45,6 +45,7 @@ struct fake_blk_request {
     uint16_t head;
     const uint8_t *status_byte;
     uint16_t queue;
+    unsigned n_before;     /**< requests that were with the device when it came */
     uint64_t range_sector; /**< DISCARD, WRITE_ZEROES, SECURE_ERASE */
     uint32_t range_sectors;
     uint32_t range_flags;
@@ -60,7 +61,7 @@ struct fake_blk_device {
     struct fake_transport transport;
     struct fake_platform *platform;
     struct fake_ring rings[FAKE_QUEUES];
-    uint8_t *image;
+    uint8_t *image; /**< NULL: ranges are noted and change nothing, and data is not moved */
     uint64_t sectors;
     uint32_t block_bytes;
 
@@ -101,6 +102,9 @@ void fake_blk_device_free(struct fake_blk_device *device);
 /** Offer a feature that has a configuration field, and set the field. */
 void fake_blk_device_offer(struct fake_blk_device *device, unsigned feature_bit, uint32_t offset,
                            unsigned width_bytes, uint64_t value);
+
+/** Look at the available rings, and answer up to @p n_requests, in the order that is set. */
+void fake_blk_device_serve(struct fake_blk_device *device, unsigned n_requests);
 
 /** Return all that is pending, after one more look at the available ring. */
 void fake_blk_device_serve_all(struct fake_blk_device *device);

@@ -2,8 +2,8 @@
  * A platform that forgives nothing. Bus addresses lie above 4 GiB and have nothing to do with
  * pointers; map() always bounces, into memory that holds rubbish for a device-writable buffer;
  * everything given back is poisoned first; the device reaches memory only through
- * fake_platform_reach(), which fails the test for any address that is not allocated or mapped. The
- * clock moves in wait(), and a little in now_us(), so a timeout costs nothing.
+ * fake_platform_reach(), which fails the test for any address that is not allocated, mapped or lent.
+ * The clock moves in wait(), and a little in now_us(), so a timeout costs nothing.
  * Knows:  core/platform.h, tests/fakes/fake_log.h.
  */
 #ifndef TESTS_FAKES_FAKE_PLATFORM_H
@@ -35,6 +35,10 @@ struct fake_platform {
     void *on_wait_context;
     unsigned waits;
 
+    /* With platform.pointers_are_physical: what the device reaches by its pointer. */
+    uint8_t *lent;
+    size_t lent_bytes;
+
     struct fake_block *blocks; /**< what is allocated and mapped */
     dma_addr next_addr;
     unsigned calls[FAKE_CALL_KINDS];
@@ -43,6 +47,12 @@ struct fake_platform {
 };
 
 void fake_platform_init(struct fake_platform *fake);
+
+/**
+ * From now on pointers are physical, and the device reaches this buffer, and no other memory of the
+ * test's, without a mapping. NULL: it reaches nothing by pointers, though they are physical.
+ */
+void fake_platform_lend(struct fake_platform *fake, void *buffer, size_t bytes);
 
 /** Let the @p nth call from now fail (1: the next one), and no other. */
 void fake_platform_fail(struct fake_platform *fake, enum fake_call call, unsigned nth);

@@ -9,7 +9,7 @@
 
 #include "core/transport.h"
 
-#define FAKE_QUEUES       8u
+#define FAKE_QUEUES       10u
 #define FAKE_CONFIG_BYTES 256u
 
 /** How the device misbehaves. */

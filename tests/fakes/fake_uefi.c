@@ -7,7 +7,6 @@
 #include "efi/message.h"
 #include "tests/fakes/testing.h"
 
-EFI_TPL fake_uefi_tpl;
 unsigned fake_uefi_errors;
 unsigned fake_uefi_pool_blocks;
 unsigned fake_uefi_fail_pool;
@@ -27,24 +26,11 @@ EFI_GUID gEfiDevicePathProtocolGuid = EFI_DEVICE_PATH_PROTOCOL_GUID;
 
 /* --- Boot services --------------------------------------------------------------------------- */
 
-static EFI_TPL EFIAPI fake_raise_tpl(EFI_TPL level)
-{
-    EFI_TPL old = fake_uefi_tpl;
-
-    assert_true(level >= old);
-    fake_uefi_tpl = level;
-    return old;
-}
-
-static VOID EFIAPI fake_restore_tpl(EFI_TPL level)
-{
-    assert_true(level <= fake_uefi_tpl);
-    fake_uefi_tpl = level;
-}
-
 static EFI_STATUS EFIAPI fake_allocate_pool(EFI_MEMORY_TYPE type, UINTN bytes, VOID **ret_memory)
 {
     assert_int_equal(type, EfiBootServicesData);
+    /* 7.2: neither memory nor events may be asked for above TPL_NOTIFY. */
+    assert_true(fake_uefi_tpl <= TPL_NOTIFY);
     if (fake_uefi_fail_pool && --fake_uefi_fail_pool == 0)
         return EFI_OUT_OF_RESOURCES;
     *ret_memory = malloc(bytes);
@@ -113,8 +99,6 @@ void fake_uefi_init(void)
     static EFI_BOOT_SERVICES services;
 
     services = (EFI_BOOT_SERVICES){
-        .RaiseTPL = fake_raise_tpl,
-        .RestoreTPL = fake_restore_tpl,
         .AllocatePool = fake_allocate_pool,
         .FreePool = fake_free_pool,
         .HandleProtocol = fake_handle_protocol,
@@ -123,8 +107,8 @@ void fake_uefi_init(void)
         .UninstallMultipleProtocolInterfaces =
             (EFI_UNINSTALL_MULTIPLE_PROTOCOL_INTERFACES)(void (*)(void))fake_uninstall,
     };
+    fake_uefi_init_events(&services);
     BS = &services;
-    fake_uefi_tpl = TPL_APPLICATION;
     fake_uefi_errors = 0;
     fake_uefi_pool_blocks = 0;
     fake_uefi_fail_pool = 0;

@@ -1,17 +1,36 @@
 /** @file
  * As much of the firmware as the parts of efi/ that are tested on the host need: the task priority
- * level, pool memory, one handle, a clock, and a file system of one contiguous file above an
- * EFI_BLOCK_IO_PROTOCOL, which reads whole blocks as the firmware's FAT driver does.
- * Spec:   UEFI 2.10, 7.1 Task Priority Services; 7.2 Memory Allocation Services; 7.3 Protocol
- *         Handler Services; 13.5 File Protocol.
+ * level, events and timers, pool memory, one handle, a clock, and a file system of one contiguous
+ * file above an EFI_BLOCK_IO_PROTOCOL, which reads whole blocks as the firmware's FAT driver does.
+ * Spec:   UEFI 2.10, 7.1 Event, Timer, and Task Priority Services; 7.2 Memory Allocation Services;
+ *         7.3 Protocol Handler Services; 13.5 File Protocol.
  */
 #ifndef TESTS_FAKES_FAKE_UEFI_H
 #define TESTS_FAKES_FAKE_UEFI_H
 
 #include "efi/uefi.h"
 
-/** The level that RaiseTPL() and RestoreTPL() work on. */
+/**
+ * The level that RaiseTPL() and RestoreTPL() work on. Notification functions run when it is restored
+ * to below theirs, and in SignalEvent() when it is below theirs already.
+ */
 extern EFI_TPL fake_uefi_tpl;
+
+/** Events that exist now. One that does not exist any more fails the test when it is used. */
+extern unsigned fake_uefi_events;
+
+/** The CreateEvent(), or SetTimer(), that fails, counted from now (1: the next one); 0: none. */
+extern unsigned fake_uefi_fail_event;
+extern unsigned fake_uefi_fail_timer;
+
+/** Calls of SignalEvent(), those of timers included. */
+extern unsigned fake_uefi_signals;
+
+/** Timers that are set now. */
+unsigned fake_uefi_timers(void);
+
+/** All timers that are set expire; those that are periodic stay set. */
+void fake_uefi_tick(void);
 
 /** Number of messages that were printed as errors. */
 extern unsigned fake_uefi_errors;
@@ -43,6 +62,9 @@ extern EFI_STATUS fake_uefi_install_status;
 
 /** Sets up BS; at TPL_APPLICATION; everything above is zero again. */
 void fake_uefi_init(void);
+
+/** Its part in tests/fakes/fake_uefi_events.c. */
+void fake_uefi_init_events(EFI_BOOT_SERVICES *services);
 
 /** A file that begins at a block and is read from its start. */
 struct fake_file {

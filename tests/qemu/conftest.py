@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from image import ROOT, DiskImage, boot_image, payload_initramfs
+from probe import Tools
 
 BUILD = ROOT / "build"
 PAYLOAD_MIB = 8
@@ -101,3 +102,9 @@ def debian_image(
     path = tmp_path_factory.mktemp("debian") / "debian.img"
     yield boot_image(path, application=virtboot, kernel=kernel, initrd=initramfs)
     shutil.rmtree(path.parent, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def tools(module_folder: Path, virtio_driver: Path, program: Callable[[str], Path]) -> Tools:
+    """virtio.efi and the program that uses its disks, where no virtio disk is needed for them."""
+    return Tools.build(module_folder / "tools.img", virtio_driver, program)

@@ -32,6 +32,7 @@ FIRMWARE_FOLDER = Path("/usr/share/OVMF")
 DEFAULT_LIMIT_S = 60.0
 TAIL_LINES = 40
 POLL_S = 0.2
+EVENTS_S = 0.02
 
 # Disk n of the list sits here plus n, on every machine type, so that tests know its name.
 FIRST_SLOT = 0x10
@@ -87,6 +88,11 @@ class ReadErrors:
 
     sector: int
 
+    def filter(self) -> dict[str, Any]:
+        """The block node that makes them fail."""
+        rule = {"event": "none", "iotype": "read", "errno": 5, "sector": self.sector}
+        return {"driver": "blkdebug", "inject-error": [rule]}
+
 
 @dataclass(frozen=True)
 class Disk:
@@ -94,7 +100,8 @@ class Disk:
 
     `options` go to the device (logical_block_size=4096, iommu_platform=on); `boot` puts it into
     the firmware's boot order, in the order of the list. On the bus "vhost-user" another process
-    answers for it, at `socket`.
+    answers for it, at `socket`. `protocol` is a QEMU block node that stands for the image's file,
+    and `filters` are nodes above it, the lowest first.
     """
 
     image: DiskImage
@@ -106,6 +113,8 @@ class Disk:
     ioeventfd: bool = False
     may_change: bool = False
     socket: Path | None = None
+    protocol: Mapping[str, Any] | None = None
+    filters: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def is_virtio(self) -> bool:
@@ -127,34 +136,23 @@ class Disk:
         return self._block_nodes(number)
 
     def _block_nodes(self, number: int) -> list[str]:
-        nodes: list[dict[str, Any]] = [
-            {
-                "driver": "file",
-                "filename": str(self.image.path),
-                "node-name": f"file{number}",
-                "read-only": self.read_only,
-            }
-        ]
-        if self.errors is not None:
-            rule = {"event": "none", "iotype": "read", "errno": 5, "sector": self.errors.sector}
-            nodes.append(
-                {
-                    "driver": "blkdebug",
-                    "image": f"file{number}",
-                    "node-name": f"debug{number}",
-                    "inject-error": [rule],
-                    "read-only": self.read_only,
-                }
-            )
-        nodes.append(
-            {
-                "driver": "raw",
-                "file": nodes[-1]["node-name"],
-                "node-name": f"disk{number}",
-                "read-only": self.read_only,
-            }
-        )
+        nodes = [self._protocol_node(number)]
+        filters = [self.errors.filter()] if self.errors is not None else []
+        for place, node in enumerate([*filters, *self.filters, {"driver": "raw"}]):
+            child = "image" if node["driver"] == "blkdebug" else "file"
+            name = f"disk{number}" if node["driver"] == "raw" else f"filter{number}-{place}"
+            links = {child: nodes[-1]["node-name"], "node-name": name}
+            nodes.append({**node, **links, "read-only": self.read_only, "discard": "unmap"})
         return [word for node in nodes for word in ("-blockdev", json.dumps(node))]
+
+    def _protocol_node(self, number: int) -> dict[str, Any]:
+        file = {"driver": "file", "filename": str(self.image.path)}
+        return {
+            **(self.protocol or file),
+            "node-name": f"file{number}",
+            "read-only": self.read_only,
+            "discard": "unmap",
+        }
 
     def _device(self, number: int) -> dict[str, str | int]:
         match self.bus:
@@ -296,6 +294,7 @@ def machine_arguments(
     machine: str = "q35",
     memory_mib: int = 256,
     firmware: Firmware = FIRMWARE,
+    first_arguments: Sequence[str] = (),
 ) -> list[str]:
     """The part of the command line that every machine here has; serial and QMP not included."""
     variables = folder / "variables.fd"
@@ -311,6 +310,7 @@ def machine_arguments(
     words += ["-m", str(memory_mib), *memory, "-display", "none", "-net", "none", "-no-reboot"]
     words += [*firmware.arguments]
     words += _pflash(0, firmware.code, read_only=True) + _pflash(1, variables, read_only=False)
+    words += first_arguments
     boot_index = 0
     for number, disk in enumerate(disks):
         words += disk.controller(number)
@@ -341,6 +341,7 @@ class Machine:
         firmware: Firmware = FIRMWARE,
         limit_s: float = DEFAULT_LIMIT_S,
         keys: Sequence[tuple[str, bytes]] = (SHELL_COUNTDOWN,),
+        first_arguments: Sequence[str] = (),
         extra_arguments: Sequence[str] = (),
         never: Sequence[str] = (),
         tolerated: Sequence[str] = (),
@@ -348,7 +349,8 @@ class Machine:
     ) -> None:
         """`keys` answers texts by typing. A text of `never` ends the run as failed, at once.
 
-        Lines of QEMU's that match a pattern of `tolerated` are no complaint.
+        `first_arguments` come before the disks, for the buses that these refer to. Lines of
+        QEMU's that match a pattern of `tolerated` are no complaint.
         """
         self._never = tuple(never)
         self._tolerated = tuple(tolerated)
@@ -363,7 +365,12 @@ class Machine:
         images = {disk.image for disk in self.disks if not disk.may_change}
         self._checksums = {image: image.sha256() for image in images}
         arguments = machine_arguments(
-            self._folder, self.disks, machine=machine, memory_mib=memory_mib, firmware=firmware
+            self._folder,
+            self.disks,
+            machine=machine,
+            memory_mib=memory_mib,
+            firmware=firmware,
+            first_arguments=first_arguments,
         )
         arguments += self._watching_arguments() + list(extra_arguments)
         self._arguments = tuple(arguments)
@@ -411,6 +418,13 @@ class Machine:
         if not self.wait_until(lambda text: all(wanted in text for wanted in texts)):
             missing = [wanted for wanted in texts if wanted not in self.text]
             raise MachineError(f"QEMU ended before {missing} appeared\n{self._evidence()}")
+
+    def wait_for_events(self, is_enough: Callable[[list[qemu_trace.Event]], bool]) -> None:
+        """Until the trace of what the devices saw so far is enough; the machine keeps running."""
+        while not is_enough(self.events()):
+            if time.monotonic() > self._deadline:
+                raise MachineError(f"not in the trace in time\n{self._evidence()}")
+            time.sleep(EVENTS_S)
 
     def wait_for_end(self) -> None:
         """Follow the serial line until QEMU exits by itself."""
@@ -471,7 +485,7 @@ class Machine:
             stderr=self._stderr(),
             exit_code=self._process.returncode,
             seconds=time.monotonic() - self._started,
-            events=self._events(),
+            events=self.events(),
             disks=self.disks,
             arguments=self._arguments,
         )
@@ -514,7 +528,8 @@ class Machine:
     def _stderr(self) -> str:
         return (self._folder / "stderr").read_text(errors="replace")
 
-    def _events(self) -> list[qemu_trace.Event]:
+    def events(self) -> list[qemu_trace.Event]:
+        """What the devices saw so far."""
         n_disks = len(self._virtio_disks())
         file = self._folder / "trace"
         if n_disks == 0 or not file.exists():
@@ -583,8 +598,16 @@ class Shell:
 
     def run(self, command: str) -> str:
         """Run one command; returns its output without the echo."""
+        return self.finish(self.begin(command))
+
+    def begin(self, command: str) -> int:
+        """Type one command, for finish()."""
         start = len(self._machine.text)
         self._machine.press(command.encode() + b"\r")
+        return start
+
+    def finish(self, start: int) -> str:
+        """Wait until the command that was begun has ended; returns its output without the echo."""
         return self._await_prompt(start)
 
     def _await_prompt(self, start: int) -> str:

@@ -32,12 +32,17 @@ from pathlib import Path
 
 from image import BOOT_PATH, SECTOR_BYTES, DiskImage, boot_image, build_image, entry_text
 from machine import Disk, RunResult, run_machine
-from qemu_trace import STATUS_LEGACY_RUNNING, sessions, statuses, writes
+from qemu_trace import STATUS_LEGACY_RUNNING, STATUS_RUNNING, sessions, statuses, writes
 
 # What fail_calls.c, as the kernel, expects its initrd to be.
 INITRD = bytes((i * 7 + i // 256) & 0xFF for i in range(40_000))
 GPT_SECTORS = 33  # header and entries; in front, after the protective MBR, and at the end
 VIRTIO = 0  # the number of the virtio disk in the trace
+
+# Buffers are mapped only for a device behind an IOMMU: there Map() can fail as well. A transitional
+# one tells by its status which driver has it: the firmware's never sets FEATURES_OK.
+BEHIND_AN_IOMMU = {"disable-legacy": "on", "iommu_platform": "on"}
+TRANSITIONAL: dict[str, str] = {}
 
 # Per sweep the points that there are at least, so that a hook that hooks nothing is noticed.
 OWN_SWEEPS = {
@@ -60,7 +65,13 @@ ALL_SWEEPS = {
 
 
 def run_sweeps(
-    folder: Path, virtboot: Path, fail_calls: Path, prefix: str, *, may_change: bool
+    folder: Path,
+    virtboot: Path,
+    fail_calls: Path,
+    prefix: str,
+    options: dict[str, str],
+    *,
+    may_change: bool,
 ) -> tuple[RunResult, DiskImage]:
     """Started from an AHCI disk, so that the virtio disk may come and go. It stays as it was."""
     tree = {BOOT_PATH: fail_calls, "virtboot.efi": virtboot, "sweeps.txt": prefix}
@@ -74,7 +85,8 @@ def run_sweeps(
         size_mib=70,
     )
     checksum = virtio.sha256()
-    disks = [Disk(ahci, bus="ahci"), Disk(virtio, boot=False, may_change=may_change)]
+    under_test = Disk(virtio, boot=False, may_change=may_change, options=options)
+    disks = [Disk(ahci, bus="ahci"), under_test]
     result = run_machine(disks, until="fail-calls: done", limit_s=120)
     assert virtio.sha256() == checksum
     return result, virtio
@@ -90,24 +102,29 @@ def assert_all_clean(result: RunResult, sweeps: dict[str, int]) -> None:
     assert points.keys() == sweeps.keys(), "\n".join(said)
     for name, at_least in sweeps.items():
         assert points[name] >= at_least, f"{name}: only {points[name]} points"
-    assert statuses(result.events, VIRTIO)[-1] == STATUS_LEGACY_RUNNING
 
 
 def test_given_own_call_that_fails_when_run_ends_then_all_is_as_before_and_nothing_was_written(
     folder: Path, virtboot: Path, program: Callable[[str], Path]
 ) -> None:
-    result, _ = run_sweeps(folder, virtboot, program("fail_calls"), "own-", may_change=False)
+    result, _ = run_sweeps(
+        folder, virtboot, program("fail_calls"), "own-", BEHIND_AN_IOMMU, may_change=False
+    )
 
     assert_all_clean(result, OWN_SWEEPS)
+    assert statuses(result.events, VIRTIO)[-1] == STATUS_RUNNING
 
 
 def test_given_any_call_that_fails_when_run_ends_then_all_is_as_before(
     folder: Path, virtboot: Path, program: Callable[[str], Path]
 ) -> None:
     # The check of every machine for writes is done here, with the firmware's repair left out.
-    result, image = run_sweeps(folder, virtboot, program("fail_calls"), "all-", may_change=True)
+    result, image = run_sweeps(
+        folder, virtboot, program("fail_calls"), "all-", TRANSITIONAL, may_change=True
+    )
 
     assert_all_clean(result, ALL_SWEEPS)
+    assert statuses(result.events, VIRTIO)[-1] == STATUS_LEGACY_RUNNING
     assert_writes_are_the_firmwares(result, image)
 
 

@@ -1,0 +1,241 @@
+/* Contract and terms: devices/read_ahead.h. */
+
+#include "devices/read_ahead.h"
+
+#include "devices/blk_spec.h"
+
+/* Reads that continue the one before until they count as a stream. */
+#define AHEAD_CONTINUED_MIN 2u
+
+/*
+ * How far ahead a stream begins, and the least that one request asks for: a short stream, such as a
+ * directory, costs one request more than it needs, and no more of them.
+ */
+#define AHEAD_WINDOW_BYTES_MIN  (64u << 10)
+#define AHEAD_CHUNK_BYTES_MIN   (64u << 10)
+#define AHEAD_CHUNKS_PER_WINDOW 4u
+
+void read_ahead_init(struct read_ahead *ahead, struct virtio_blk *blk)
+{
+    *ahead =
+        (struct read_ahead){.blk = blk, .next_sector = UINT64_MAX, .stream_sector = UINT64_MAX};
+}
+
+static struct read_ahead_chunk *ahead_chunk(struct read_ahead *ahead, unsigned n)
+{
+    return &ahead->chunks[(ahead->first + n) % READ_AHEAD_CHUNKS];
+}
+
+static void ahead_pop(struct read_ahead *ahead)
+{
+    ahead->first = (ahead->first + 1) % READ_AHEAD_CHUNKS;
+    ahead->n_chunks--;
+}
+
+void read_ahead_drop(struct read_ahead *ahead)
+{
+    ahead->is_dropped = true;
+    ahead->n_continued = 0;
+    ahead->next_sector = UINT64_MAX;
+    ahead->stream_sector = UINT64_MAX;
+}
+
+/* Memory that the device may still write to waits for its turn. */
+static bool ahead_is_empty(struct read_ahead *ahead)
+{
+    (void)virtio_blk_poll(ahead->blk); /* what was answered is seen from what is done */
+    while (ahead->is_dropped && ahead->n_chunks) {
+        if (!ahead_chunk(ahead, 0)->transfer.done)
+            return false;
+        ahead_pop(ahead);
+    }
+    return ahead->n_chunks == 0;
+}
+
+/* --- What was read ahead ---------------------------------------------------------------------- */
+
+static uint64_t ahead_end_of(const struct read_ahead_chunk *chunk)
+{
+    return chunk->transfer.sector + chunk->transfer.bytes / VIRTIO_BLK_SECTOR_BYTES;
+}
+
+/* The chunk that holds the sector; those in front of it, which the stream has passed, are over. */
+static struct read_ahead_chunk *ahead_find(struct read_ahead *ahead, uint64_t sector)
+{
+    if (ahead->is_dropped || ahead->n_chunks == 0 || sector >= ahead->end_sector ||
+        sector < ahead_chunk(ahead, 0)->transfer.sector)
+        return NULL;
+    for (;;) {
+        struct read_ahead_chunk *chunk = ahead_chunk(ahead, 0);
+        if (sector < ahead_end_of(chunk))
+            return chunk;
+        /* Passed over before it came: its memory is not free yet, and this is no stream. */
+        if (!chunk->transfer.done) {
+            read_ahead_drop(ahead);
+            return NULL;
+        }
+        ahead_pop(ahead);
+    }
+}
+
+static void ahead_widen(struct read_ahead *ahead)
+{
+    if (ahead->window_bytes < READ_AHEAD_BYTES_MAX)
+        ahead->window_bytes *= 2;
+}
+
+/* As much as one chunk holds; 0: nothing. */
+static size_t ahead_take(struct read_ahead *ahead, uint64_t sector, uint8_t *buffer, size_t bytes)
+{
+    struct read_ahead_chunk *chunk = ahead_find(ahead, sector);
+
+    if (!chunk)
+        return 0;
+    const struct virtio_blk_transfer *transfer = &chunk->transfer;
+    vio_status status = transfer->done ? transfer->status : virtio_blk_wait(ahead->blk, transfer);
+    if (status != VIO_OK) {
+        read_ahead_drop(ahead);
+        return 0;
+    }
+    uint64_t skipped = (sector - transfer->sector) * VIRTIO_BLK_SECTOR_BYTES;
+    size_t taken = (size_t)(transfer->bytes - skipped);
+    if (taken > bytes)
+        taken = bytes;
+    __builtin_memcpy(buffer, (const uint8_t *)transfer->buffer + skipped, taken);
+    if (skipped + taken == transfer->bytes) {
+        ahead_pop(ahead);
+        ahead_widen(ahead);
+    }
+    return taken;
+}
+
+/* --- Reading ahead ---------------------------------------------------------------------------- */
+
+static uint32_t ahead_chunk_bytes(const struct read_ahead *ahead)
+{
+    uint32_t bytes = ahead->window_bytes / AHEAD_CHUNKS_PER_WINDOW;
+    uint32_t block = ahead->blk->info.block_bytes;
+
+    if (bytes < AHEAD_CHUNK_BYTES_MIN)
+        bytes = AHEAD_CHUNK_BYTES_MIN;
+    if (bytes > READ_AHEAD_CHUNK_BYTES_MAX)
+        bytes = READ_AHEAD_CHUNK_BYTES_MAX;
+    return bytes - bytes % block;
+}
+
+static bool ahead_submit(struct read_ahead *ahead, uint32_t bytes)
+{
+    struct virtio_blk *blk = ahead->blk;
+    struct virtio_blk_transfer *transfer = &ahead_chunk(ahead, ahead->n_chunks)->transfer;
+    void *memory = transfer->buffer;
+
+    if (!memory)
+        memory = blk->platform.ops->alloc(blk->platform.context, READ_AHEAD_CHUNK_BYTES_MAX);
+    *transfer = (struct virtio_blk_transfer){
+        .operation = VIRTIO_BLK_READ,
+        .sector = ahead->end_sector,
+        .buffer = memory,
+        .bytes = bytes,
+        .is_guess = true,
+    };
+    if (!memory || virtio_blk_submit(blk, transfer) != VIO_OK)
+        return false;
+    ahead->n_chunks++;
+    ahead->end_sector += bytes / VIRTIO_BLK_SECTOR_BYTES;
+    return true;
+}
+
+/* As far ahead as the window says. Whole chunks only, so that small reads are not small requests. */
+static void ahead_top_up(struct read_ahead *ahead)
+{
+    uint32_t bytes = ahead_chunk_bytes(ahead);
+    uint64_t capacity = ahead->blk->info.capacity_sectors;
+    bool added = false;
+
+    while (bytes && ahead->n_chunks < READ_AHEAD_CHUNKS && ahead->end_sector < capacity &&
+           (ahead->end_sector - ahead->stream_sector) * VIRTIO_BLK_SECTOR_BYTES + bytes <=
+               ahead->window_bytes) {
+        uint64_t left = (capacity - ahead->end_sector) * VIRTIO_BLK_SECTOR_BYTES;
+        if (!ahead_submit(ahead, left < bytes ? (uint32_t)left : bytes))
+            break;
+        added = true;
+    }
+    if (added)
+        virtio_blk_publish(ahead->blk);
+}
+
+/* Whether the read goes on where the stream is, whatever was read in between; or begins one. */
+static bool ahead_is_stream(struct read_ahead *ahead, uint64_t sector, size_t bytes)
+{
+    bool goes_on = !ahead->is_dropped && sector == ahead->stream_sector;
+
+    ahead->n_continued = sector == ahead->next_sector ? ahead->n_continued + 1 : 0;
+    ahead->next_sector = sector + bytes / VIRTIO_BLK_SECTOR_BYTES;
+    if (!goes_on && ahead->n_continued < AHEAD_CONTINUED_MIN)
+        return false;
+    ahead->stream_sector = ahead->next_sector;
+    return bytes < READ_AHEAD_BYPASS_BYTES;
+}
+
+static bool ahead_covers(struct read_ahead *ahead)
+{
+    if (ahead->is_dropped || ahead->end_sector < ahead->stream_sector)
+        return false;
+    return ahead->n_chunks ? ahead_chunk(ahead, 0)->transfer.sector <= ahead->stream_sector
+                           : ahead->end_sector == ahead->stream_sector;
+}
+
+/*
+ * A stream that is not where was read ahead begins anew where it is, as soon as memory is free. The
+ * window holds two of its reads at least: one that is served, and one on its way.
+ */
+static bool ahead_prepare(struct read_ahead *ahead, size_t bytes)
+{
+    if (!ahead_covers(ahead)) {
+        ahead->is_dropped = true;
+        if (!ahead_is_empty(ahead))
+            return false;
+        ahead->is_dropped = false;
+        ahead->end_sector = ahead->stream_sector;
+        ahead->window_bytes = AHEAD_WINDOW_BYTES_MIN;
+    }
+    while (ahead->window_bytes < 2 * bytes)
+        ahead_widen(ahead);
+    return true;
+}
+
+vio_status read_ahead_read(struct read_ahead *ahead, uint64_t sector, void *buffer, size_t bytes)
+{
+    struct virtio_blk *blk = ahead->blk;
+    uint8_t *rest = buffer;
+    uint64_t at = sector;
+    size_t left = bytes;
+    vio_status status = VIO_OK;
+
+    while (left) {
+        size_t taken = ahead_take(ahead, at, rest, left);
+        if (taken == 0)
+            break;
+        rest += taken;
+        left -= taken;
+        at += taken / VIRTIO_BLK_SECTOR_BYTES;
+    }
+    if (left)
+        status = virtio_blk_read(blk, at, rest, left);
+    else
+        virtio_blk_forget_failure(blk);
+    if (status == VIO_OK && ahead_is_stream(ahead, sector, bytes) && !virtio_blk_is_changing(blk) &&
+        ahead_prepare(ahead, bytes))
+        ahead_top_up(ahead);
+    return status;
+}
+
+void read_ahead_release(struct read_ahead *ahead)
+{
+    struct virtio_blk *blk = ahead->blk;
+
+    for (unsigned i = 0; i < READ_AHEAD_CHUNKS && !blk->quarantined; i++)
+        blk->platform.ops->free(blk->platform.context, ahead->chunks[i].transfer.buffer,
+                                READ_AHEAD_CHUNK_BYTES_MAX);
+    *ahead = (struct read_ahead){.blk = blk};
+}
