@@ -185,8 +185,7 @@ struct virtio_blk {
 
     uint32_t request_bytes_max; /**< a multiple of the block size */
     uint32_t segment_bytes_max;
-    uint16_t segments_max;   /**< data descriptors per request */
-    uint16_t queues_offered; /**< by the device, however many are used */
+    uint16_t segments_max; /**< data descriptors per request */
     uint64_t declined_features;
     vio_status dead; /**< VIO_OK, or why the device is of no use any more */
 
