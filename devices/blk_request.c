@@ -266,14 +266,25 @@ static vio_status request_refuse(struct virtio_blk *blk, const struct blk_slot *
     return slot->transfer->is_guess ? status : blk_refuse(blk, status, what, value);
 }
 
+static void request_copy_id(const struct blk_slot *slot)
+{
+    uint8_t *id = slot->transfer->buffer;
+
+    for (unsigned i = 0; i < VIRTIO_BLK_ID_BYTES; i++)
+        id[i] = ring_load8(&slot->memory->data.id[i]);
+}
+
 /* 5.2.6: what the status byte means, and whether all data really came (2.7.8.3). */
 vio_status blk_request_judge(struct virtio_blk *blk, const struct blk_slot *slot, uint32_t used_len)
 {
     uint8_t answer = ring_load8(&slot->memory->status);
     uint64_t writable_bytes = 1 + (uint64_t)(slot->device_writes ? slot->data_bytes : 0);
 
-    if (answer == VIRTIO_BLK_S_OK && used_len >= writable_bytes)
+    if (answer == VIRTIO_BLK_S_OK && used_len >= writable_bytes) {
+        if (slot->transfer->operation == VIRTIO_BLK_GET_ID)
+            request_copy_id(slot);
         return VIO_OK;
+    }
     switch (answer) {
     case VIRTIO_BLK_S_OK:
         return request_refuse(blk, slot, VIO_ERR_DEVICE,
@@ -290,14 +301,6 @@ vio_status blk_request_judge(struct virtio_blk *blk, const struct blk_slot *slot
     }
 }
 
-static void request_copy_id(const struct blk_slot *slot)
-{
-    uint8_t *id = slot->transfer->buffer;
-
-    for (unsigned i = 0; i < VIRTIO_BLK_ID_BYTES; i++)
-        id[i] = ring_load8(&slot->memory->data.id[i]);
-}
-
 vio_status blk_request_release(struct virtio_blk *blk, struct blk_slot *slot)
 {
     vio_status status = VIO_OK;
@@ -307,8 +310,6 @@ vio_status blk_request_release(struct virtio_blk *blk, struct blk_slot *slot)
     if (status != VIO_OK)
         (void)request_refuse(blk, slot, status, "the mapping could not be undone, of bytes",
                              slot->data_bytes);
-    if (slot->transfer->operation == VIRTIO_BLK_GET_ID)
-        request_copy_id(slot);
     request_remove(blk, slot);
     slot->next = blk->free_slots;
     blk->free_slots = slot;
