@@ -177,7 +177,7 @@ static vio_status request_add(struct virtio_blk *blk, struct blk_slot *slot)
     return status;
 }
 
-static unsigned request_n_buffers(const struct virtio_blk *blk, uint32_t data_bytes)
+unsigned blk_request_n_buffers(const struct virtio_blk *blk, uint32_t data_bytes)
 {
     if (data_bytes <= blk->segment_bytes_max)
         return BLK_OVERHEAD_BUFFERS + (data_bytes != 0);
@@ -188,7 +188,7 @@ static unsigned request_n_buffers(const struct virtio_blk *blk, uint32_t data_by
 /* The queues in turn; one that is full is passed over. */
 static bool request_choose_queue(struct virtio_blk *blk, uint32_t data_bytes, uint8_t *ret_queue)
 {
-    unsigned n_buffers = request_n_buffers(blk, data_bytes);
+    unsigned n_buffers = blk_request_n_buffers(blk, data_bytes);
 
     for (unsigned i = 0; i < blk->info.n_queues; i++) {
         uint8_t queue = blk->next_queue;
@@ -240,7 +240,8 @@ static bool request_still_fits(const struct virtio_blk *blk, const struct blk_sl
 {
     uint64_t capacity = blk->info.capacity_sectors;
 
-    return request_n_buffers(blk, slot->data_bytes) <= BLK_OVERHEAD_BUFFERS + blk->segments_max &&
+    return blk_request_n_buffers(blk, slot->data_bytes) <=
+               BLK_OVERHEAD_BUFFERS + blk->segments_max &&
            slot->is_mapped == blk->maps_buffers && slot->sector <= capacity &&
            slot->bytes / VIRTIO_BLK_SECTOR_BYTES <= capacity - slot->sector;
 }
