@@ -167,7 +167,8 @@ static void check_dead(struct lying_disk *disk, const struct disk_driver *driver
 
     vio_status why = run_steps(driver, driven, use);
     assert_int_not_equal(why, VIO_OK);
-    lying_disk_judge_death(disk, why);
+    if (!use->reset_failed)
+        lying_disk_judge_death(disk, why);
     lying_disk_serve(disk);
     assert_int_equal(disk->honest.n_requests, n_requests);
 }
@@ -245,6 +246,7 @@ static vio_status reset_and_run(struct lying_disk *disk, const struct disk_drive
     assert_int_equal(lying_disk_is_in_use(disk), status == VIO_OK);
     use->first_request = disk->honest.n_requests;
     use->steps[0].status = status;
+    use->reset_failed = status != VIO_OK;
     return status == VIO_OK ? run_steps(driver, driven, use) : status;
 }
 

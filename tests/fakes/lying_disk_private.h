@@ -36,7 +36,8 @@ struct use {
     uint8_t *id;
     unsigned first_request;
     unsigned first_reset;
-    bool was_in_use; /* when it began */
+    bool was_in_use;   /* when it began */
+    bool reset_failed; /* the caller's */
 };
 
 struct lying_disk {
