@@ -63,7 +63,8 @@ static void add_steps(struct use *use, uint64_t sector, uint32_t block)
         add_step(use, DISK_OP_GET_ID, 0, 0);
     else
         add_step(use, operations[use->kind], sector, use->bytes);
-    if (use->kind == DISK_FLUSH)
+    if (use->kind == DISK_FLUSH || use->kind == DISK_DISCARD || use->kind == DISK_WRITE_ZEROES ||
+        use->kind == DISK_SECURE_ERASE)
         add_step(use, DISK_OP_FLUSH, 0, 0);
 }
 

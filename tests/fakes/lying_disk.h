@@ -47,7 +47,7 @@ enum disk_use {
     DISK_WRITE_MANY,
     DISK_FLUSH, /**< of a block that is written before */
     DISK_GET_ID,
-    DISK_DISCARD, /**< blocks, as many requests as its limits want */
+    DISK_DISCARD, /**< blocks, as many requests as its limits want; and a flush, as for the next two */
     DISK_WRITE_ZEROES,
     DISK_SECURE_ERASE,
     DISK_TOGETHER, /**< reads, writes, a discard, GET_ID and a flush at once */
