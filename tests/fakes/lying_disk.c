@@ -125,9 +125,9 @@ static vio_status run_steps(const struct disk_driver *driver, void *driven, stru
         return first_failure(use);
     }
     for (unsigned i = 0; i < use->n_steps; i++) {
-        bool is_last = i + 1 == use->n_steps;
+        bool goes_on = use->kind == DISK_FLUSH && i == 0;
         status = use->steps[i].status = driver->run(driven, &use->steps[i]);
-        if (status != VIO_OK && (status != VIO_ERR_READ_ONLY || is_last))
+        if (status != VIO_OK && (status != VIO_ERR_READ_ONLY || !goes_on))
             use->n_steps = i + 1;
     }
     return status;
