@@ -296,7 +296,7 @@ static void use_disk(struct lying_disk *disk, const struct disk_driver *driver, 
         vio_status status = use_once(disk, driver, driven, &use);
         if (has_words(disk, &use, status))
             explain(driver, driven, outcome);
-        if (use.kind == DISK_FLUSH)
+        if (use.kind == DISK_FLUSH && lying_disk_is_in_use(disk))
             check_flush_again(disk, driver, driven, status);
         free(use.buffer);
         free(use.id);
