@@ -146,6 +146,28 @@ static inline void ring_fill64(le64 *where, uint64_t value)
     where->raw = value;
 }
 
+/**
+ * Copy, of two pieces that do not overlap. By words and not by memcpy(), which in a freestanding
+ * program may be a loop over bytes; here eight times eight bytes are under way at once.
+ */
+static inline void vio_mem_copy(void *to, const void *from, size_t bytes)
+{
+    uint64_t words[8];
+    uint8_t *at = to;
+    const uint8_t *source = from;
+
+    for (; bytes >= sizeof(words); bytes -= sizeof(words)) {
+        for (unsigned i = 0; i < 8; i++)
+            __builtin_memcpy(&words[i], source + i * sizeof(words[0]), sizeof(words[0]));
+        for (unsigned i = 0; i < 8; i++)
+            __builtin_memcpy(at + i * sizeof(words[0]), &words[i], sizeof(words[0]));
+        at += sizeof(words);
+        source += sizeof(words);
+    }
+    for (; bytes; bytes--)
+        *at++ = *source++;
+}
+
 static inline void vio_mem_zero(void *where, size_t bytes)
 {
     __builtin_memset(where, 0, bytes);

@@ -8,8 +8,10 @@ vio_status virtio_blk_wait(struct virtio_blk *blk, const struct virtio_blk_trans
 
     virtio_blk_publish(blk);
     while (!transfer->done) {
-        if (virtio_blk_poll(blk) == 0 && !transfer->done)
+        /* Nothing is there as a rule when one has just asked for it: then waiting comes first. */
+        if (!blk_engine_has_answers(blk))
             platform->ops->wait(platform->context, BLK_STEP_MAX_US);
+        (void)virtio_blk_poll(blk); /* what was answered is seen from the transfer */
     }
     return transfer->status;
 }

@@ -212,6 +212,17 @@ static void engine_pump(struct virtio_blk *blk)
     }
 }
 
+/* The short way of what most transfers are: a read that is one request, and has not to wait. */
+static bool engine_send_at_once(struct virtio_blk *blk, struct virtio_blk_transfer *transfer)
+{
+    if (transfer->operation != VIRTIO_BLK_READ || blk->waiting.first || transfer->after_all ||
+        transfer->bytes_left - 1 >= blk->request_bytes_max ||
+        blk_request_send(blk, transfer, (uint32_t)transfer->bytes_left) != VIO_OK)
+        return false;
+    transfer->bytes_left = 0;
+    return true;
+}
+
 /* --- Checking --------------------------------------------------------------------------------- */
 
 static vio_status engine_check_range(const struct virtio_blk *blk,
@@ -231,17 +242,16 @@ static vio_status engine_check_range(const struct virtio_blk *blk,
 static vio_status engine_check(const struct virtio_blk *blk,
                                const struct virtio_blk_transfer *transfer)
 {
-    const struct virtio_blk_range_limit *limit = engine_range_limit(blk, transfer);
-
     if (blk->dead != VIO_OK)
         return blk->dead;
     if (transfer->operation == VIRTIO_BLK_FLUSH || transfer->operation == VIRTIO_BLK_GET_ID)
         return VIO_OK;
     vio_status status = engine_check_range(blk, transfer);
-    if (status != VIO_OK)
+    if (status != VIO_OK || transfer->operation == VIRTIO_BLK_READ)
         return status;
-    if (blk_is_write(transfer->operation) && blk->info.read_only)
+    if (blk->info.read_only)
         return VIO_ERR_READ_ONLY;
+    const struct virtio_blk_range_limit *limit = engine_range_limit(blk, transfer);
     return limit && limit->sectors_max == 0 ? VIO_ERR_UNSUPPORTED : VIO_OK;
 }
 
@@ -278,8 +288,10 @@ vio_status virtio_blk_submit(struct virtio_blk *blk, struct virtio_blk_transfer 
         transfer->after_all = true;
     if (transfer->operation != VIRTIO_BLK_READ)
         blk->n_changing++;
-    engine_append(&blk->waiting, transfer);
-    engine_pump(blk);
+    if (!engine_send_at_once(blk, transfer)) {
+        engine_append(&blk->waiting, transfer);
+        engine_pump(blk);
+    }
     return VIO_OK;
 }
 
@@ -319,6 +331,17 @@ static unsigned engine_take_answers(struct virtio_blk *blk, struct virtqueue *vq
         }
         return n_answers;
     }
+}
+
+bool blk_engine_has_answers(const struct virtio_blk *blk)
+{
+    if (blk->dead != VIO_OK || blk->n_in_flight == 0)
+        return true;
+    for (uint16_t i = 0; i < blk->info.n_queues; i++) {
+        if (virtqueue_has_used(&blk->queues[i]))
+            return true;
+    }
+    return false;
 }
 
 unsigned virtio_blk_poll(struct virtio_blk *blk)

@@ -3,20 +3,27 @@
 #include "core/mem.h"
 #include "devices/blk_private.h"
 
+#define REQUEST_RANGE_BYTES sizeof(struct virtio_blk_discard_write_zeroes)
+
 /* Not a status that the specification knows: a device that does not write it has not succeeded. */
 #define REQUEST_STATUS_UNWRITTEN 0xFFu
 
 /* Longer than most requests take, so that these need no look at the status register. */
 #define REQUEST_FIRST_ALIVE_US 10000u
 
-static const uint32_t request_types[] = {
-    [VIRTIO_BLK_READ] = VIRTIO_BLK_T_IN,
-    [VIRTIO_BLK_WRITE] = VIRTIO_BLK_T_OUT,
-    [VIRTIO_BLK_FLUSH] = VIRTIO_BLK_T_FLUSH,
-    [VIRTIO_BLK_DISCARD] = VIRTIO_BLK_T_DISCARD,
-    [VIRTIO_BLK_WRITE_ZEROES] = VIRTIO_BLK_T_WRITE_ZEROES,
-    [VIRTIO_BLK_SECURE_ERASE] = VIRTIO_BLK_T_SECURE_ERASE,
-    [VIRTIO_BLK_GET_ID] = VIRTIO_BLK_T_GET_ID,
+/* Data of a length of its own is small, and travels in the slot; 0: the caller's buffer. */
+static const struct request_kind {
+    uint32_t type;
+    uint8_t small_bytes;
+    bool is_small;
+} request_kinds[] = {
+    [VIRTIO_BLK_READ] = {VIRTIO_BLK_T_IN, 0, false},
+    [VIRTIO_BLK_WRITE] = {VIRTIO_BLK_T_OUT, 0, false},
+    [VIRTIO_BLK_FLUSH] = {VIRTIO_BLK_T_FLUSH, 0, true},
+    [VIRTIO_BLK_DISCARD] = {VIRTIO_BLK_T_DISCARD, REQUEST_RANGE_BYTES, true},
+    [VIRTIO_BLK_WRITE_ZEROES] = {VIRTIO_BLK_T_WRITE_ZEROES, REQUEST_RANGE_BYTES, true},
+    [VIRTIO_BLK_SECURE_ERASE] = {VIRTIO_BLK_T_SECURE_ERASE, REQUEST_RANGE_BYTES, true},
+    [VIRTIO_BLK_GET_ID] = {VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_ID_BYTES, true},
 };
 
 void blk_request_make_slots(struct virtio_blk *blk)
@@ -71,17 +78,14 @@ static void request_remove(struct virtio_blk *blk, struct blk_slot *slot)
 
 static bool request_is_range(enum virtio_blk_operation operation)
 {
-    return operation == VIRTIO_BLK_DISCARD || operation == VIRTIO_BLK_WRITE_ZEROES ||
-           operation == VIRTIO_BLK_SECURE_ERASE;
+    return request_kinds[operation].small_bytes == REQUEST_RANGE_BYTES;
 }
 
 static uint32_t request_data_bytes(enum virtio_blk_operation operation, uint32_t bytes)
 {
-    if (request_is_range(operation))
-        return sizeof(struct virtio_blk_discard_write_zeroes);
-    if (operation == VIRTIO_BLK_GET_ID)
-        return VIRTIO_BLK_ID_BYTES;
-    return operation == VIRTIO_BLK_FLUSH ? 0 : bytes;
+    const struct request_kind *kind = &request_kinds[operation];
+
+    return kind->is_small ? kind->small_bytes : bytes;
 }
 
 /* What is too small to be mapped travels in the slot; the rest is the caller's own memory. */
@@ -91,7 +95,7 @@ static vio_status request_place_data(struct virtio_blk *blk, struct blk_slot *sl
 
     slot->device_writes = !blk_is_write(operation);
     slot->is_mapped = false;
-    if (operation != VIRTIO_BLK_READ && operation != VIRTIO_BLK_WRITE) {
+    if (request_kinds[operation].is_small) {
         slot->data_addr = slot->memory_addr + offsetof(struct blk_slot_memory, data);
         return VIO_OK;
     }
@@ -127,7 +131,7 @@ static void request_write_header(const struct blk_slot *slot)
 
     if (request_is_range(operation))
         request_write_range(slot);
-    ring_store32(&header->type, request_types[operation]);
+    ring_store32(&header->type, request_kinds[operation].type);
     ring_store32(&header->reserved, 0);
     /* 0 where it is not used; a range says itself where it lies. */
     ring_store64(&header->sector, request_is_range(operation) ? 0 : slot->sector);
@@ -190,6 +194,11 @@ static bool request_choose_queue(struct virtio_blk *blk, uint32_t data_bytes, ui
 {
     unsigned n_buffers = blk_request_n_buffers(blk, data_bytes);
 
+    if (blk->info.n_queues == 1) {
+        *ret_queue = 0;
+        return virtqueue_descriptors_needed(&blk->queues[0], n_buffers) <=
+               virtqueue_free_descriptors(&blk->queues[0]);
+    }
     for (unsigned i = 0; i < blk->info.n_queues; i++) {
         uint8_t queue = blk->next_queue;
         const struct virtqueue *vq = &blk->queues[queue];

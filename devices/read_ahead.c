@@ -2,6 +2,7 @@
 
 #include "devices/read_ahead.h"
 
+#include "core/mem.h"
 #include "devices/blk_spec.h"
 
 /* Reads that continue the one before until they count as a stream. */
@@ -101,7 +102,7 @@ static size_t ahead_take(struct read_ahead *ahead, uint64_t sector, uint8_t *buf
     size_t taken = (size_t)(transfer->bytes - skipped);
     if (taken > bytes)
         taken = bytes;
-    __builtin_memcpy(buffer, (const uint8_t *)transfer->buffer + skipped, taken);
+    vio_mem_copy(buffer, (const uint8_t *)transfer->buffer + skipped, taken);
     if (skipped + taken == transfer->bytes) {
         ahead_pop(ahead);
         ahead_widen(ahead);

@@ -140,6 +140,9 @@ EFI_STATUS block_io2_start(struct block_io *block_io, EFI_BLOCK_IO2_TOKEN *token
         struct virtio_blk_transfer blocking = *transfer;
         return block_io_run(block_io, &blocking);
     }
+    /* In the middle of a batch the level is TPL_NOTIFY: its end comes when it is restored. */
+    if (block_io->in_batch && block_io->timer_runs)
+        return block_io2_submit(block_io, token, transfer);
     EFI_TPL old_tpl = BS->RaiseTPL(TPL_NOTIFY);
     EFI_STATUS status = block_io2_submit(block_io, token, transfer);
     if (!EFI_ERROR(status) && !block_io->timer_runs)

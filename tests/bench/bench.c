@@ -13,9 +13,10 @@ EFI_STATUS efi_main(EFI_HANDLE self, EFI_SYSTEM_TABLE *system);
 static EFI_GUID pci_io_guid = EFI_PCI_IO_PROTOCOL_GUID;
 static struct bench_job job;
 static struct bench_disk disk;
+static EFI_HANDLE ours; /* the image of virtio.efi, the last that was loaded */
 static unsigned last_mark;
 
-/* --- What there is on this machine ------------------------------------------------------------- */
+/* --- What there is on this machine ----------------------------------------------------------- */
 
 static bool is_virtio_disk(EFI_PCI_IO_PROTOCOL *pci_io)
 {
@@ -92,7 +93,7 @@ static void print_clock(void)
     Print(L"bench: clock %ld\n", (bench_now() - start) / CALIBRATION_MS);
 }
 
-/* --- The two drivers --------------------------------------------------------------------------- */
+/* --- The two drivers ------------------------------------------------------------------------- */
 
 static void find_protocols(void)
 {
@@ -103,29 +104,51 @@ static void find_protocols(void)
     (void)BS->HandleProtocol(disk.handle, &gEfiBlockIo2ProtocolGuid, (VOID **)&disk.block_io2);
 }
 
+/* The image that drives the disk, NULL for none: what is measured is who it is said to be. */
+static EFI_HANDLE find_driver(void)
+{
+    EFI_OPEN_PROTOCOL_INFORMATION_ENTRY *entries = NULL;
+    UINTN n_entries = 0;
+    EFI_HANDLE driver = NULL;
+
+    if (EFI_ERROR(BS->OpenProtocolInformation(disk.handle, &pci_io_guid, &entries, &n_entries)))
+        return NULL;
+    for (UINTN i = 0; i < n_entries; i++) {
+        if (entries[i].Attributes & EFI_OPEN_PROTOCOL_BY_DRIVER)
+            driver = entries[i].AgentHandle;
+    }
+    if (entries)
+        (void)BS->FreePool(entries); /* allocated by the call */
+    return driver;
+}
+
 /* Anew and not recursively: as few others as possible are to use the disk meanwhile. */
 static EFI_STATUS connect_firmware(void)
 {
     (void)BS->DisconnectController(disk.handle, NULL, NULL); /* it may be connected to nobody */
     EFI_STATUS status = BS->ConnectController(disk.handle, NULL, NULL, FALSE);
     find_protocols();
-    return !EFI_ERROR(status) && !disk.block_io ? EFI_NOT_FOUND : status;
+    if (EFI_ERROR(status))
+        return status;
+    return disk.block_io && find_driver() != ours ? EFI_SUCCESS : EFI_NOT_FOUND;
 }
 
 /* virtio.efi takes the disk when it starts, and gives it back when it is unloaded. */
-static EFI_STATUS load_ours(EFI_HANDLE self, EFI_HANDLE volume, EFI_HANDLE *ret_image)
+static EFI_STATUS load_ours(EFI_HANDLE self, EFI_HANDLE volume)
 {
     EFI_DEVICE_PATH *path = FileDevicePath(volume, L"\\virtio.efi");
 
     EFI_STATUS status =
-        path ? BS->LoadImage(FALSE, self, path, NULL, 0, ret_image) : EFI_OUT_OF_RESOURCES;
+        path ? BS->LoadImage(FALSE, self, path, NULL, 0, &ours) : EFI_OUT_OF_RESOURCES;
     if (!EFI_ERROR(status))
-        status = BS->StartImage(*ret_image, NULL, NULL);
+        status = BS->StartImage(ours, NULL, NULL);
     find_protocols();
-    return !EFI_ERROR(status) && !disk.block_io ? EFI_NOT_FOUND : status;
+    if (EFI_ERROR(status))
+        return status;
+    return disk.block_io && find_driver() == ours ? EFI_SUCCESS : EFI_NOT_FOUND;
 }
 
-/* --- The lines of the job ---------------------------------------------------------------------- */
+/* --- The lines of the job -------------------------------------------------------------------- */
 
 static void set_mark(unsigned mark)
 {
@@ -169,19 +192,17 @@ static EFI_STATUS run_lines(uint64_t round, bool is_ours)
 /* Both drivers in each round, so that what slows the host down for a while slows down both. */
 static EFI_STATUS run_round(EFI_HANDLE self, EFI_HANDLE volume, uint64_t round)
 {
-    EFI_HANDLE image = NULL;
-
     EFI_STATUS status = connect_firmware();
     if (!EFI_ERROR(status))
         status = run_lines(round, false);
     if (EFI_ERROR(status))
         return status;
-    status = load_ours(self, volume, &image);
+    status = load_ours(self, volume);
     if (!EFI_ERROR(status))
         status = run_lines(round, true);
     if (EFI_ERROR(status))
         return status;
-    return BS->UnloadImage(image);
+    return BS->UnloadImage(ours);
 }
 
 static EFI_STATUS run_job(EFI_HANDLE self)

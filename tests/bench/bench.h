@@ -9,17 +9,17 @@
  *                costs                measure what calls of the firmware alone cost
  *                read NAME random|sequential BYTES API DEPTH REAP OPS
  *                file PATH            read a file of a volume on the disk; after all other lines
- *            API is 1 (EFI_BLOCK_IO) or 2 (EFI_BLOCK_IO2, ours only). Of DEPTH reads in flight, REAP
- *            have to be done before new ones are submitted.
+ *            API is 1 (EFI_BLOCK_IO) or 2 (EFI_BLOCK_IO2, ours only). Of DEPTH reads in flight,
+ *            REAP have to be done before new ones are submitted.
  * Output:    on the console, which nobody times:
  *                bench: clock TICKS              of a millisecond
  *                bench: cost NAME TICKS          the least that one call took
  *                bench: run MARK ROUND DRIVER API NAME DEPTH OPS TICKS LEAST RESULT
  *                bench: error TEXT               nothing more is measured
  *                bench: done
- *            LEAST is the ticks of the fastest read, or of the fastest batch by its reads. RESULT is
- *            ok, wrong (not what is on the disk), failed, or absent (no such protocol). When a line
- *            begins, BENCH_MARK | MARK is written to the disk's interrupt line register, and
+ *            LEAST is the ticks of the fastest read, or of the fastest batch by its reads. RESULT
+ *            is ok, wrong (not what is on the disk), failed, or absent (no such protocol). When a
+ *            line begins, BENCH_MARK | MARK is written to the disk's interrupt line register, and
  *            BENCH_MARK when it ends, for who traces the configuration space.
  */
 #ifndef TESTS_BENCH_BENCH_H

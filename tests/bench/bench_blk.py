@@ -15,6 +15,7 @@ the least of all reads is taken, because how long the device takes is the host's
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,9 @@ from image import ROOT, ImageError  # blk_runs knows where this is
 PRODUCTS = ROOT / "build/x86_64"
 
 Outputs = Mapping[str, Output]
+
+# Above this, somebody else uses the machine, and what waits for a disk's latency is not itself.
+QUIET_LOAD = 1.0
 
 # The file of the run that counts FLUSH requests.
 FILE_KEY = Key("file", 0)
@@ -206,16 +210,23 @@ def measure(
         disk.unlink(missing_ok=True)
 
 
-def publish(outputs: Outputs, host: blk_report.Limits, folder: Path) -> int:
+def note_load() -> str:
+    """What to think of the figures of a machine that others use as well."""
+    load = os.getloadavg()[0]
+    if load <= QUIET_LOAD:
+        return ""
+    return f"The load was {load:.1f} at the start: ratios to a polling driver mean little."
+
+
+def publish(outputs: Outputs, host: blk_report.Limits, folder: Path, note: str = "") -> int:
     """Print the tables, write the files, and return the exit status."""
     verdicts = judge(outputs)
     rows = blk_report.rows(outputs, host)
-    text = "\n".join(
-        [*blk_report.goal_table(verdicts), "", *blk_report.figures(rows, outputs)]
-    )
+    lines = [*blk_report.goal_table(verdicts), "", *blk_report.figures(rows, outputs)]
+    text = "\n".join([*lines, "", note] if note else lines)
     wrong = problems(outputs)
-    lines = [f"- {line}" for line in wrong]
-    (folder / "bench.md").write_text("\n".join(["# The virtio disk's speed", "", text, *lines, ""]))
+    errors = "".join(f"\n- {line}" for line in wrong)
+    (folder / "bench.md").write_text(f"# The virtio disk's speed\n\n{text}\n{errors}\n")
     (folder / "bench.svg").write_text(blk_report.plot(rows))
     print(text)
     print("".join(f"error: {line}\n" for line in wrong), end="")
@@ -234,8 +245,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.output.mkdir(parents=True, exist_ok=True)
     jobs = [job for job in JOBS if options.job is None or job.name in options.job]
     try:
+        note = note_load()
         found = measure(jobs, options.output, options.bench, options.virtio)
-        return publish(*found, options.output)
+        return publish(*found, options.output, note)
     except (BenchError, ImageError, OSError) as error:
         print(f"bench: error: {error}", file=sys.stderr)
         return 1

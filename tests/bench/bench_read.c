@@ -9,7 +9,7 @@
 static EFI_LBA lbas[BENCH_OPS_MAX];
 static UINT8 *buffers[BENCH_OPS_MAX];
 
-/* --- Where the reads go, and what has to come of them ------------------------------------------ */
+/* --- Where the reads go, and what has to come of them ---------------------------------------- */
 
 static uint64_t mix(uint64_t number)
 {
@@ -91,7 +91,7 @@ static void note_least(struct bench_time *time, uint64_t ticks)
         time->least = ticks;
 }
 
-/* --- One after the other ----------------------------------------------------------------------- */
+/* --- One after the other --------------------------------------------------------------------- */
 
 static bool read_blocking(struct bench_disk *disk, const struct bench_line *line,
                           struct bench_time *time)
@@ -110,7 +110,7 @@ static bool read_blocking(struct bench_disk *disk, const struct bench_line *line
     return true;
 }
 
-/* --- Many at once ------------------------------------------------------------------------------ */
+/* --- Many at once ---------------------------------------------------------------------------- */
 
 /* Tokens that are free are at the front of `order`, those in flight behind them. */
 struct flight {

@@ -83,13 +83,14 @@ class Key:
 
 
 KIB = 1024
-REAPED = 32  # of 32 reads in flight, before new ones are submitted: all, as one batch
+# Small reads go in batches: all are done before new ones are submitted, with one notification. Of
+# large ones the device always has as many as there are.
 RANDOM_4K = Pattern("rand4k", "random", 4 * KIB)
 RANDOM_4K_8 = Pattern("rand4k", "random", 4 * KIB, api=2, depth=8, reap=8)
-RANDOM_4K_32 = Pattern("rand4k", "random", 4 * KIB, api=2, depth=32, reap=REAPED)
+RANDOM_4K_32 = Pattern("rand4k", "random", 4 * KIB, api=2, depth=32, reap=32)
 SEQUENTIAL_64K = Pattern("seq64k", "sequential", 64 * KIB)
 SEQUENTIAL_1M = Pattern("seq1m", "sequential", MIB)
-SEQUENTIAL_1M_8 = Pattern("seq1m", "sequential", MIB, api=2, depth=8, reap=4)
+SEQUENTIAL_1M_8 = Pattern("seq1m", "sequential", MIB, api=2, depth=8, reap=1)
 SEQUENTIAL_512 = Pattern("seq512", "sequential", 512)
 PATTERNS = (
     RANDOM_4K,

@@ -21,7 +21,7 @@ BENCH_EFI := $(patsubst tests/bench/%.c,$(B)/obj/tests/bench/%.o, \
 QEMU_IN   += $(B)/bench.efi
 
 .PHONY: bench
-bench: all $(B)/bench.efi | packages-run ## the speed of a virtio disk against the firmware's driver, with a plot
+bench: all $(B)/bench.efi | packages-run ## a disk's speed against the firmware's driver
 	$(Q)$(PYTHON) tests/bench/bench_blk.py --output $(BENCH)
 
 $(B)/obj/tests/bench/%.o: tests/bench/%.c | packages-build

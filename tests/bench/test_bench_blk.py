@@ -122,7 +122,7 @@ FIRMWARE_TICKS = 1_000_000
 Outputs = dict[str, Output]
 
 
-def runs_of(job: Job, firmware_ticks: int, our_ticks: Callable[[Key], int]) -> Output:
+def runs_of(job: Job, firmware_ticks: int, our_ticks: int) -> Output:
     """A made-up output in which each line of the job has its figures."""
     runs = []
     keys = [pattern.key for pattern in job.ops] + ([FILE_KEY] if job.read_file else [])
@@ -130,7 +130,7 @@ def runs_of(job: Job, firmware_ticks: int, our_ticks: Callable[[Key], int]) -> O
         for driver in ("firmware", "ours"):
             if driver == "firmware" and key.api == 2:
                 continue
-            ticks = firmware_ticks if driver == "firmware" else our_ticks(key)
+            ticks = firmware_ticks if driver == "firmware" else our_ticks
             runs.append(Run(len(runs) + 1, 0, driver, key, 100, 100 * ticks, ticks, "ok"))
     counts = {run.mark: Counts(reads=100, notifications=4) for run in runs} if job.traced else {}
     return Output(tuple(runs), 2_600_000, is_complete=True, counts=counts)
@@ -139,7 +139,7 @@ def runs_of(job: Job, firmware_ticks: int, our_ticks: Callable[[Key], int]) -> O
 def good_outputs() -> Outputs:
     """In these every goal is reached."""
     times = {job.name: FIRMWARE_TICKS // 100 for job in JOBS} | {"instructions": 300}
-    return {job.name: runs_of(job, FIRMWARE_TICKS, lambda key, t=times[job.name]: t) for job in JOBS}
+    return {job.name: runs_of(job, FIRMWARE_TICKS, times[job.name]) for job in JOBS}
 
 
 def changed(outputs: Outputs, change: Callable[[Run], Run | None]) -> Outputs:
@@ -260,6 +260,17 @@ def test_given_rounds_of_which_one_was_slow_when_compared_then_the_median_ratio_
     runs += [run(number, "ours", ticks) for number, ticks in enumerate(ours)]
 
     assert Output(tuple(runs)).speed(RANDOM_4K.key, RANDOM_4K.key) == 2.0
+
+
+@pytest.mark.parametrize(("load", "is_noted"), [(0.3, False), (3.0, True)])
+def test_given_load_when_started_then_it_is_noted_if_others_use_the_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, load: float, is_noted: bool
+) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0))
+
+    bench_blk.publish(good_outputs(), {}, tmp_path, bench_blk.note_load())
+
+    assert ("The load was 3.0" in (tmp_path / "bench.md").read_text()) == is_noted
 
 
 # --------------------------------------------------------------------------- the disk, and QEMU

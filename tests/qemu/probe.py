@@ -129,18 +129,18 @@ class ProbeMachine(Machine):
         """Until what was begun has said so."""
         self.wait_until(lambda all_text: text in all_text[begun:])
 
-    def freeze(self, number: int) -> None:
-        """The disk's back end reads nearly nothing any more, from the second request on."""
-        self._limit(number, bytes_per_s=1)
+    def freeze(self, number: int, *, what: str = "bps_rd") -> None:
+        """The disk reads nearly nothing any more, from the second request on; bps_wr: writes."""
+        self._limit(number, {what: 1})
 
     def thaw(self, number: int) -> None:
         """All that is frozen is answered at once."""
-        self._limit(number, bytes_per_s=0)
+        self._limit(number, {})
 
-    def _limit(self, number: int, bytes_per_s: int) -> None:
+    def _limit(self, number: int, limits: dict[str, int]) -> None:
         """Here and not in a node below, because a reset waits for what such a node holds back."""
-        limits = {"bps": 0, "bps_rd": bytes_per_s, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": 0}
-        self.qmp().execute("block_set_io_throttle", id=virtio_path(number), **limits)
+        none = dict.fromkeys(("bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr"), 0)
+        self.qmp().execute("block_set_io_throttle", id=virtio_path(number), **{**none, **limits})
 
     def _run(self, command: str) -> str:
         assert self.shell is not None, "load() comes first"

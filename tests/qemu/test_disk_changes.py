@@ -11,7 +11,7 @@ import pytest
 from image import MIB, SECTOR_BYTES, DiskImage, build_image
 from machine import Disk, RunResult
 from probe import ProbeMachine, Tools, data_answer, raw_image, slot_name
-from qemu_trace import Event, Read, of_disk, writes
+from qemu_trace import Read, of_disk, writes
 from qtest import Qtest
 
 VICTIM, BYSTANDER = 0, 1
@@ -20,6 +20,8 @@ VICTIM, BYSTANDER = 0, 1
 ONE_CHAIN = {"queue-size": 4, "indirect_desc": "off"}
 LARGE = 12 * MIB
 LARGE_BLOCKS = LARGE // SECTOR_BYTES
+
+READ_TRACE = "virtio_blk_handle_read "
 
 # ACPI's registers to eject a device of QEMU: which bus, and which slot of it.
 PC_SELECT, PC_EJECT = 0xAE10, 0xAE08
@@ -56,11 +58,6 @@ def tear_out(machine: ProbeMachine, slot: Slot, socket: Path) -> None:
         qtest.outl(slot.eject_port, 1 << slot.eject_bit)
 
 
-def reads_of_victim(events: Sequence[Event]) -> int:
-    """How many were sent."""
-    return sum(isinstance(event, Read) for event in of_disk(events, VICTIM))
-
-
 @pytest.mark.parametrize("where", sorted(SLOTS))
 def test_given_disk_torn_out_in_the_middle_of_a_read_when_read_then_there_is_no_media_at_once(
     where: str, folder: Path, tools: Tools
@@ -82,11 +79,11 @@ def test_given_disk_torn_out_in_the_middle_of_a_read_when_read_then_there_is_no_
     ) as machine:
         machine.load()
         whole = machine.probe(slot.name, f"read 0 {LARGE_BLOCKS}")
-        seen = reads_of_victim(machine.events())
+        seen = machine.trace_count(READ_TRACE)
         machine.freeze(VICTIM)
         begun = machine.begin(slot.name, f"read 0 {LARGE_BLOCKS}", "read 0 8", "flush")
         # One passes, one is held. QEMU answers it before the device goes; the next has no answer.
-        machine.wait_for_events(lambda events: reads_of_victim(events) == seen + 2)
+        machine.wait_for_trace(READ_TRACE, seen + 2)
         tear_out(machine, slot, socket)
         answers = machine.end(slot.name, begun)
         other = machine.probe(slot_name(BYSTANDER), "checksum")
@@ -144,14 +141,12 @@ def resized(module_folder: Path, tools: Tools) -> ResizeRun:
         machine.load()
         before = machine.probe(slot_name(0), "media", "volumes", f"read {blocks(OLD_MIB)} 1")
         tail = blocks(OLD_MIB) - 8
-        old_id = f"id {media_id(before)}"
-        grown = resize_under(
-            machine, GROWN_MIB, f"read {tail} 16", f"read {blocks(GROWN_MIB) - 1} 1", old_id, "read 0 8"
-        )
-        old_id = f"id {media_id(grown)}"
-        shrunk = resize_under(
-            machine, SHRUNK_MIB, f"read {blocks(SHRUNK_MIB) - 1} 2", f"read {tail} 16", old_id, "read 0 8"
-        )
+        old = (f"id {media_id(before)}", "read 0 8")
+        last = f"read {blocks(GROWN_MIB) - 1} 1"
+        grown = resize_under(machine, GROWN_MIB, f"read {tail} 16", last, *old)
+        old = (f"id {media_id(grown)}", "read 0 8")
+        beyond = f"read {blocks(SHRUNK_MIB) - 1} 2"
+        shrunk = resize_under(machine, SHRUNK_MIB, beyond, f"read {tail} 16", *old)
         return ResizeRun(before, grown, shrunk, image, machine.finish())
 
 

@@ -27,10 +27,13 @@ from probe import (
 from qemu_trace import Pop, statuses
 
 KIB = 1024
+LIMIT_S = 120
 N_MANY = 64
 
 # Read at once, it is more than one request.
 LARGE = 9 * MIB
+
+SMALL_QUEUES = "4_queues_of_4"
 
 # Shapes that differ in the path to the device: what the bus is called, and the name on it.
 PORTS = (
@@ -85,6 +88,7 @@ SHAPES = (
     Shape("queue_of_4_no_tables", {"queue-size": 4, "indirect_desc": "off"}),
     Shape("queue_of_1024_no_seg_max_adjust", {"queue-size": 1024, "seg-max-adjust": "off"}),
     *(Shape(f"{n}_queues", {"num-queues": n}) for n in (1, 4)),
+    Shape(SMALL_QUEUES, {"num-queues": 4, "queue-size": 4}, least_bytes=LARGE),
     Shape("no_event_idx", {"event_idx": "off"}),
     Shape("no_indirect_desc", {"indirect_desc": "off"}),
     Shape("no_queue_reset", {"queue_reset": "off"}),
@@ -150,7 +154,11 @@ def run(module_folder: Path, tools: Tools) -> ShapesRun:
     ]
     disks = [shape_disk(number, image) for number, image in enumerate(images)]
     with ProbeMachine(
-        disks, tools, first_arguments=(*IOMMU, *PORTS), extra_arguments=IOTHREAD
+        disks,
+        tools,
+        first_arguments=(*IOMMU, *PORTS),
+        extra_arguments=IOTHREAD,
+        limit_s=LIMIT_S,
     ) as machine:
         machine.load()
         answers = machine.probe_all("media", "checksum", "checksum2", "flush", "flush2", "identify")
@@ -165,6 +173,7 @@ def run(module_folder: Path, tools: Tools) -> ShapesRun:
 def test_given_disk_of_a_shape_when_read_whole_then_its_bytes_and_its_description_are_right(
     number: int, run: ShapesRun
 ) -> None:
+    # Checks: BLK-REQ-8
     image, (_, name) = run.images[number], place_of(number)
 
     media, checksum, checksum2, *others = run.answers[name]
@@ -179,6 +188,15 @@ def test_given_disk_of_a_shape_when_read_whole_then_its_bytes_and_its_descriptio
     session = own_session(run.result, number)
     assert session.covers([SectorRange(0, image.size_bytes // 512)])
     assert flushes(session) == 0, "a flush, though nothing was written"
+
+
+@pytest.mark.xdist_group("disk_shapes")
+def test_given_small_queues_when_a_disk_has_several_then_all_of_them_are_used(
+    run: ShapesRun,
+) -> None:
+    number = next(number for number, shape in enumerate(SHAPES) if shape.name == SMALL_QUEUES)
+    events = own_session(run.result, number).events
+    assert {event.queue for event in events if isinstance(event, Pop)} == {0, 1, 2, 3}
 
 
 @pytest.mark.xdist_group("disk_shapes")
@@ -206,7 +224,8 @@ def test_given_64_disks_when_the_driver_comes_then_it_drives_all_of_them(
         for number in range(N_MANY)
     ]
 
-    with ProbeMachine(spread([Disk(image) for image in images]), tools) as machine:
+    disks = spread([Disk(image) for image in images])
+    with ProbeMachine(disks, tools, limit_s=LIMIT_S) as machine:
         machine.load()
         answers = machine.probe_all("checksum")
         result = machine.finish()

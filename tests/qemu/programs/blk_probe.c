@@ -13,7 +13,7 @@
  *   stream COUNT BLOCKS     COUNT times, from the beginning
  *   write LBA BLOCKS SEED   write what fill() makes of the seed; write2 with a token
  *   flush, flush2, reset
- *   many LBA BLOCKS COUNT   start COUNT reads of BLOCKS with tokens, and only then look for the ends
+ *   many LBA BLOCKS COUNT   start COUNT reads with tokens, and only then look for their ends
  *   took                    how many ticks of the processor's clock the command before took
  *   say NUMBER              print the number, for who waits for it
  *   id NUMBER               media id of the commands that follow; 0: what the media says
@@ -126,7 +126,7 @@ static UINTN block_bytes(const struct disk *disk)
     return disk->block_io->Media->BlockSize;
 }
 
-/* --- Tokens ------------------------------------------------------------------------------------ */
+/* --- Tokens ---------------------------------------------------------------------------------- */
 
 /* A token whose end nobody tells would be a test that hangs, so the wait has an end of its own. */
 static EFI_STATUS token_wait(EFI_BLOCK_IO2_TOKEN *token)
@@ -162,7 +162,7 @@ static EFI_STATUS token_finish(EFI_BLOCK_IO2_TOKEN *token, EFI_STATUS started)
     return status;
 }
 
-/* --- Reading ------------------------------------------------------------------------------------ */
+/* --- Reading --------------------------------------------------------------------------------- */
 
 static EFI_STATUS report_data(const struct disk *disk, const CHAR16 *what, EFI_STATUS status,
                               UINTN n_bytes)
@@ -338,7 +338,7 @@ static EFI_STATUS run_many(struct disk *disk, const UINT64 *numbers)
     return report_data(disk, L"many", status, count * n_bytes);
 }
 
-/* --- Writing ------------------------------------------------------------------------------------ */
+/* --- Writing --------------------------------------------------------------------------------- */
 
 static EFI_STATUS report(const struct disk *disk, const CHAR16 *what, EFI_STATUS status)
 {
@@ -417,7 +417,7 @@ static EFI_STATUS run_erase(struct disk *disk, const UINT64 *numbers)
     return report(disk, L"erase", token_finish(&token, started));
 }
 
-/* --- What the disk says of itself --------------------------------------------------------------- */
+/* --- What the disk says of itself ------------------------------------------------------------ */
 
 static EFI_STATUS run_media(struct disk *disk, const UINT64 *numbers)
 {
@@ -533,7 +533,7 @@ static EFI_STATUS run_volumes(struct disk *disk, const UINT64 *numbers)
     return EFI_SUCCESS;
 }
 
-/* --- The command line ---------------------------------------------------------------------------- */
+/* --- The command line ------------------------------------------------------------------------ */
 
 static const struct command commands[] = {
     {L"media", 0, run_media}, {L"checksum", 0, run_checksum}, {L"checksum2", 0, run_checksum2},
