@@ -43,8 +43,12 @@ void blk_recover_give_up(struct virtio_blk *blk, vio_status reason)
 
 static bool recover_queue(struct virtio_blk *blk, uint16_t index)
 {
-    return vio_device_reset_queue(&blk->device, index) == VIO_OK &&
-           blk_setup_queue(blk, index) == VIO_OK;
+    if (vio_device_reset_queue(&blk->device, index) != VIO_OK ||
+        blk_setup_queue(blk, index) != VIO_OK)
+        return false;
+    /* It may be smaller now; the length of requests is not decided anew. */
+    return virtqueue_free_descriptors(&blk->queues[index]) >=
+           blk_request_n_buffers(blk, blk->request_bytes_max);
 }
 
 static bool recover_device(struct virtio_blk *blk)

@@ -182,7 +182,7 @@ static vio_status request_add(struct virtio_blk *blk, struct blk_slot *slot)
     return status;
 }
 
-static unsigned request_n_buffers(const struct virtio_blk *blk, uint32_t data_bytes)
+unsigned blk_request_n_buffers(const struct virtio_blk *blk, uint32_t data_bytes)
 {
     if (data_bytes <= blk->segment_bytes_max)
         return BLK_OVERHEAD_BUFFERS + (data_bytes != 0);
@@ -193,7 +193,7 @@ static unsigned request_n_buffers(const struct virtio_blk *blk, uint32_t data_by
 /* The queues in turn; one that is full is passed over. */
 static bool request_choose_queue(struct virtio_blk *blk, uint32_t data_bytes, uint8_t *ret_queue)
 {
-    unsigned n_buffers = request_n_buffers(blk, data_bytes);
+    unsigned n_buffers = blk_request_n_buffers(blk, data_bytes);
 
     for (unsigned i = 0; i < blk->info.n_queues; i++) {
         uint8_t queue = blk->next_queue;
@@ -246,7 +246,8 @@ static bool request_still_fits(const struct virtio_blk *blk, const struct blk_sl
 {
     uint64_t capacity = blk->info.capacity_sectors;
 
-    return request_n_buffers(blk, slot->data_bytes) <= BLK_OVERHEAD_BUFFERS + blk->segments_max &&
+    return blk_request_n_buffers(blk, slot->data_bytes) <=
+               BLK_OVERHEAD_BUFFERS + blk->segments_max &&
            slot->is_mapped == blk->maps_buffers && slot->sector <= capacity &&
            slot->bytes / VIRTIO_BLK_SECTOR_BYTES <= capacity - slot->sector;
 }
@@ -272,14 +273,25 @@ static vio_status request_refuse(struct virtio_blk *blk, const struct blk_slot *
     return slot->transfer->is_guess ? status : blk_refuse(blk, status, what, value);
 }
 
+static void request_copy_id(const struct blk_slot *slot)
+{
+    uint8_t *id = slot->transfer->buffer;
+
+    for (unsigned i = 0; i < VIRTIO_BLK_ID_BYTES; i++)
+        id[i] = ring_load8(&slot->memory->data.id[i]);
+}
+
 /* 5.2.6: what the status byte means, and whether all data really came (2.7.8.3). */
 vio_status blk_request_judge(struct virtio_blk *blk, const struct blk_slot *slot, uint32_t used_len)
 {
     uint8_t answer = ring_load8(&slot->memory->status);
     uint64_t writable_bytes = 1 + (uint64_t)(slot->device_writes ? slot->data_bytes : 0);
 
-    if (answer == VIRTIO_BLK_S_OK && used_len >= writable_bytes)
+    if (answer == VIRTIO_BLK_S_OK && used_len >= writable_bytes) {
+        if (slot->transfer->operation == VIRTIO_BLK_GET_ID)
+            request_copy_id(slot);
         return VIO_OK;
+    }
     switch (answer) {
     case VIRTIO_BLK_S_OK:
         return request_refuse(blk, slot, VIO_ERR_DEVICE,
@@ -296,14 +308,6 @@ vio_status blk_request_judge(struct virtio_blk *blk, const struct blk_slot *slot
     }
 }
 
-static void request_copy_id(const struct blk_slot *slot)
-{
-    uint8_t *id = slot->transfer->buffer;
-
-    for (unsigned i = 0; i < VIRTIO_BLK_ID_BYTES; i++)
-        id[i] = ring_load8(&slot->memory->data.id[i]);
-}
-
 vio_status blk_request_release(struct virtio_blk *blk, struct blk_slot *slot)
 {
     vio_status status = VIO_OK;
@@ -313,8 +317,6 @@ vio_status blk_request_release(struct virtio_blk *blk, struct blk_slot *slot)
     if (status != VIO_OK)
         (void)request_refuse(blk, slot, status, "the mapping could not be undone, of bytes",
                              slot->data_bytes);
-    if (slot->transfer->operation == VIRTIO_BLK_GET_ID)
-        request_copy_id(slot);
     request_remove(blk, slot);
     slot->next = blk->free_slots;
     blk->free_slots = slot;

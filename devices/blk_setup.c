@@ -277,6 +277,10 @@ static vio_status setup_queues(struct vio_device *device, void *context)
     vio_status status = VIO_OK;
     while (n_used < n_wanted && status == VIO_OK) {
         status = blk_setup_queue(blk, n_used);
+        /* One that holds no request is left alone; the first is judged with all limits. */
+        if (status == VIO_OK && n_used &&
+            virtqueue_free_descriptors(&blk->queues[n_used]) <= BLK_OVERHEAD_BUFFERS)
+            break;
         if (status == VIO_OK)
             n_used++;
     }

@@ -60,6 +60,13 @@ static void fake_sum_data(const struct fake_blk_device *device, struct fake_job 
     bool device_writes =
         job->request.type == VIRTIO_BLK_T_IN || job->request.type == VIRTIO_BLK_T_GET_ID;
     unsigned n_data = job->n_parts - 2;
+    const struct fake_part *first = &job->parts[1];
+
+    if (n_data) {
+        job->request.data_addr = first->addr;
+        job->request.data =
+            fake_platform_reach(device->platform, first->addr, first->len, device_writes);
+    }
 
     for (unsigned i = 1; i <= n_data; i++) {
         assert_int_equal(job->parts[i].device_writable, device_writes);
@@ -99,6 +106,9 @@ static void fake_check_range(const struct fake_blk_device *device,
     assert_in_range(request->range_sectors, 1, fake_config32(device, kinds[kind].sectors_max_at));
     assert_true(request->range_sector <= device->sectors);
     assert_true(request->range_sectors <= device->sectors - request->range_sector);
+    uint32_t block_sectors = device->block_bytes / VIRTIO_BLK_SECTOR_BYTES;
+    assert_int_equal(request->range_sector % block_sectors, 0);
+    assert_int_equal(request->range_sectors % block_sectors, 0);
     assert_false(request->range_flags & ~VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP);
     if (request->type != VIRTIO_BLK_T_WRITE_ZEROES)
         assert_int_equal(request->range_flags, 0);

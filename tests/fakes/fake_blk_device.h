@@ -40,6 +40,8 @@ struct fake_blk_request {
     uint64_t data_bytes;
     unsigned n_descriptors;
     uint32_t longest_part; /**< of the data */
+    dma_addr data_addr;    /**< of its first part */
+    const uint8_t *data;
     uint16_t head;
     const uint8_t *status_byte;
     uint16_t queue;

@@ -12,19 +12,31 @@ void lies_status_written(struct lies *lies, uint8_t status)
     lies->status_written = status;
     if (status & VIRTIO_STATUS_ACKNOWLEDGE)
         lies->acknowledged = true;
+    if (status & VIRTIO_STATUS_DRIVER_OK)
+        lies->was_in_use = true;
+    if (status == 0 && lies->was_in_use)
+        lies->was_reset = true;
+}
+
+void lies_queue_reset(struct lies *lies)
+{
+    lies->was_reset = true;
 }
 
 static bool lie_is_due(const struct lies *lies, const struct lie *lie)
 {
     if (lie->after == LIE_AT_LAST_RESET)
         return lies->acknowledged && lies->status_written == 0;
+    if (lie->after == LIE_ONCE_RESET || lie->after == LIE_UNTIL_RESET)
+        return lies->was_reset == (lie->after == LIE_ONCE_RESET);
     return (lies->status_written & lie->after) == lie->after;
 }
 
 static bool lie_concerns(const struct lie *lie, enum lie_about about, unsigned at)
 {
-    bool is_register = about < LIE_REGISTERS || about > LIE_ANSWER;
-    bool has_place = about == LIE_CONFIG || about == LIE_COMMON || about == LIE_DEVICE_CONFIG;
+    bool is_register = about < LIE_REGISTERS || (about > LIE_ANSWER && about != LIE_ID);
+    bool has_place = about != LIE_STATUS && about != LIE_FEATURES && about != LIE_VECTOR &&
+                     about != LIE_CONFIG_BYTES && about != LIE_GENERATION && about != LIE_ISR;
 
     if (lie->about == LIE_REGISTERS)
         return is_register;

@@ -18,7 +18,7 @@ enum lie_about {
     /* Through a transport */
     LIE_STATUS,
     LIE_FEATURES,
-    LIE_QUEUE_SIZE,
+    LIE_QUEUE_SIZE,   /**< of the queue at lie.at, as all that is about a queue */
     LIE_QUEUE_ENABLE, /**< the truth is 0; odd: refused, even: enabled already */
     LIE_VECTOR,       /**< the truth is 0; all else: refused */
     LIE_CONFIG,       /**< field or half of one, at lie.at */
@@ -36,6 +36,9 @@ enum lie_about {
     LIE_COMMON,
     LIE_DEVICE_CONFIG,
     LIE_ISR,
+    /* Later ones of the first two kinds */
+    LIE_QUEUE_RESET, /**< of the queue at lie.at; the truth is 1, all even: not reset yet */
+    LIE_ID,          /**< in shared memory: byte of the answer to GET_ID, at lie.at */
     LIE_KINDS,
 };
 
@@ -51,6 +54,10 @@ enum lie_how {
 
 /** In lie.after: while the driver resets a device that it has acknowledged before. */
 #define LIE_AT_LAST_RESET 0xFFu
+
+/** In lie.after: once the driver has reset a device that was in use, or a queue of it; and till then. */
+#define LIE_ONCE_RESET  0xFEu
+#define LIE_UNTIL_RESET 0xFDu
 
 /** In lie.at: at any place. */
 #define LIE_ANYWHERE 0xFFu
@@ -75,10 +82,15 @@ struct lies {
     unsigned told[LIES_MAX]; /**< answers that it changed */
     uint8_t status_written;
     bool acknowledged;
+    bool was_in_use;
+    bool was_reset; /**< after it was in use */
 };
 
 /** The driver writes the status, on which lie.after depends. */
 void lies_status_written(struct lies *lies, uint8_t status);
+
+/** The driver resets a queue, on which lie.after depends as well. */
+void lies_queue_reset(struct lies *lies);
 
 /**
  * The answer to a question.

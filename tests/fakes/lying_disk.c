@@ -12,86 +12,128 @@
 #define SLACK_US      200000u /* between a limit and the clock's next look at it */
 #define BUFFER_FILLER 0x11
 
-/* One use of the disk: which blocks, and the memory for them. */
-struct use {
-    enum disk_use kind;
-    uint64_t sector;
-    size_t bytes;
-    uint8_t *buffer;
-    unsigned first_request;
-};
+/* --- What is done ----------------------------------------------------------------------------- */
 
-static bool use_reads(const struct use *use)
+static void add_step(struct use *use, enum disk_operation operation, uint64_t sector, size_t bytes)
 {
-    return use->kind == DISK_READ_BLOCK || use->kind == DISK_READ_MANY;
+    uint8_t *buffer = use->buffer + (sector - use->steps[0].sector) * VIRTIO_BLK_SECTOR_BYTES;
+    struct disk_step *step = &use->steps[use->n_steps];
+
+    *step = (struct disk_step){.operation = operation, .sector = sector, .bytes = bytes};
+    if (operation == DISK_OP_READ || operation == DISK_OP_WRITE)
+        step->buffer = use->n_steps ? buffer : use->buffer;
+    if (operation == DISK_OP_GET_ID)
+        step->buffer = use->id;
+    use->n_steps++;
+}
+
+/* A part of the blocks each; the flush is for what goes in front of it. */
+static void add_steps_together(struct use *use, uint64_t sector, uint32_t block)
+{
+    static const enum disk_operation parts[] = {DISK_OP_READ, DISK_OP_WRITE, DISK_OP_READ,
+                                                DISK_OP_WRITE, DISK_OP_DISCARD};
+    size_t bytes = use->bytes / ARRAY_LENGTH(parts);
+
+    bytes -= bytes % block;
+    for (unsigned i = 0; i < ARRAY_LENGTH(parts); i++)
+        add_step(use, parts[i], sector + i * bytes / VIRTIO_BLK_SECTOR_BYTES, bytes);
+    add_step(use, DISK_OP_GET_ID, 0, 0);
+    add_step(use, DISK_OP_FLUSH, 0, 0);
+}
+
+static void add_steps(struct use *use, uint64_t sector, uint32_t block)
+{
+    static const enum disk_operation operations[DISK_USES] = {
+        [DISK_READ_BLOCK] = DISK_OP_READ,
+        [DISK_READ_MANY] = DISK_OP_READ,
+        [DISK_WRITE_BLOCK] = DISK_OP_WRITE,
+        [DISK_WRITE_MANY] = DISK_OP_WRITE,
+        [DISK_FLUSH] = DISK_OP_WRITE,
+        [DISK_GET_ID] = DISK_OP_GET_ID,
+        [DISK_DISCARD] = DISK_OP_DISCARD,
+        [DISK_WRITE_ZEROES] = DISK_OP_WRITE_ZEROES,
+        [DISK_SECURE_ERASE] = DISK_OP_SECURE_ERASE,
+        [DISK_RESET] = DISK_OP_READ,
+        [DISK_REFRESH] = DISK_OP_READ,
+    };
+
+    if (use->kind == DISK_TOGETHER)
+        add_steps_together(use, sector, block);
+    else if (use->kind == DISK_GET_ID)
+        add_step(use, DISK_OP_GET_ID, 0, 0);
+    else
+        add_step(use, operations[use->kind], sector, use->bytes);
+    if (use->kind == DISK_FLUSH || use->kind == DISK_DISCARD || use->kind == DISK_WRITE_ZEROES ||
+        use->kind == DISK_SECURE_ERASE)
+        add_step(use, DISK_OP_FLUSH, 0, 0);
+}
+
+static bool is_of_one_block(enum disk_use kind)
+{
+    return kind == DISK_READ_BLOCK || kind == DISK_WRITE_BLOCK || kind == DISK_FLUSH ||
+           kind == DISK_RESET || kind == DISK_REFRESH;
 }
 
 /* False for blocks too large to be worth a test's time. */
-static bool choose_blocks(const struct disk_driver *driver, const void *driven, struct use *use)
+static bool choose_steps(const struct disk_driver *driver, const void *driven, struct use *use)
 {
     uint32_t block = driver->block_bytes(driven);
     uint64_t sectors = driver->capacity_sectors(driven);
     uint32_t block_sectors = block / VIRTIO_BLK_SECTOR_BYTES;
+    uint64_t sector = 0;
 
     if (block > BLOCK_MAX)
         return false;
     if (sectors > LYING_DISK_SECTORS)
         sectors = LYING_DISK_SECTORS;
     if (sectors >= 2 * block_sectors)
-        use->sector = block_sectors;
+        sector = block_sectors;
     use->bytes = block;
-    if (use->kind == DISK_READ_MANY || use->kind == DISK_WRITE_MANY) {
-        use->bytes = (size_t)(sectors - use->sector) * VIRTIO_BLK_SECTOR_BYTES;
+    if (!is_of_one_block(use->kind)) {
+        use->bytes = (size_t)(sectors - sector) * VIRTIO_BLK_SECTOR_BYTES;
         if (use->bytes > MANY_BYTES)
             use->bytes = MANY_BYTES;
         use->bytes -= use->bytes % block;
     }
+    /* Of exactly this size, so that a byte behind it is noticed. */
+    use->buffer = malloc(use->bytes ? use->bytes : 1);
+    assert_non_null(use->buffer);
+    use->id = malloc(DISK_ID_BYTES);
+    assert_non_null(use->id);
+    use->n_steps = 0;
+    use->steps[0] = (struct disk_step){.sector = sector};
+    add_steps(use, sector, block);
     return true;
 }
 
-static vio_status run_use(const struct disk_driver *driver, void *driven, const struct use *use)
+static vio_status first_failure(const struct use *use)
 {
-    switch (use->kind) {
-    case DISK_READ_BLOCK:
-    case DISK_READ_MANY:
-        return driver->read(driven, use->sector, use->buffer, use->bytes);
-    case DISK_WRITE_BLOCK:
-    case DISK_WRITE_MANY:
-        return driver->write(driven, use->sector, use->buffer, use->bytes);
-    default:
-        return driver->flush(driven);
+    for (unsigned i = 0; i < use->n_steps; i++) {
+        if (use->steps[i].status != VIO_OK)
+            return use->steps[i].status;
     }
+    return VIO_OK;
 }
 
-/* The driver reports success: it was told so, of every byte. */
-static void check_success(const struct lying_disk *disk, const struct use *use)
+/* In turn, and no further than one that fails; a read-only disk is flushed all the same. */
+static vio_status run_steps(const struct disk_driver *driver, void *driven, struct use *use)
 {
-    bool in_order = disk->honest.transport.accepted & VIO_FEATURE(VIRTIO_F_IN_ORDER);
-    uint64_t bytes = 0;
+    vio_status status = VIO_OK;
 
-    for (unsigned i = use->first_request; i < disk->honest.n_requests; i++) {
-        const struct told *told = &disk->told[i];
-        uint64_t data_bytes = disk->honest.requests[i].data_bytes;
-        if (!told->has_status || told->status != VIRTIO_BLK_S_OK)
-            fail_msg("success, and the status of request %u is %d, told: %d", i, told->status,
-                     told->has_status);
-        /* 2.7.9: an element that is left out says that all was written. */
-        if (!told->has_len && !in_order)
-            fail_msg("success, and request %u was not returned", i);
-        if (told->has_len && told->len < 1 + (use_reads(use) ? data_bytes : 0))
-            fail_msg("success, and request %u has a len of %u", i, told->len);
-        bytes += data_bytes;
+    if (use->kind == DISK_TOGETHER) {
+        driver->run_together(driven, use->steps, use->n_steps);
+        return first_failure(use);
     }
-    if (use->kind == DISK_FLUSH) {
-        bool read_only = disk->honest.transport.offered & VIO_FEATURE(VIRTIO_BLK_F_RO);
-        bool can = disk->honest.transport.accepted & VIO_FEATURE(VIRTIO_BLK_F_FLUSH);
-        assert_true(!can || read_only || disk->honest.n_requests == use->first_request + 1);
-        return;
+    for (unsigned i = 0; i < use->n_steps; i++) {
+        bool goes_on = use->kind == DISK_FLUSH && i == 0;
+        status = use->steps[i].status = driver->run(driven, &use->steps[i]);
+        if (status != VIO_OK && (status != VIO_ERR_READ_ONLY || !goes_on))
+            use->n_steps = i + 1;
     }
-    assert_true(bytes == use->bytes);
-    assert_memory_equal(use->buffer, disk->honest.image + use->sector * VIRTIO_BLK_SECTOR_BYTES,
-                        use->bytes);
+    return status;
 }
+
+/* --- What is checked -------------------------------------------------------------------------- */
 
 /* What lies beyond the end is refused without asking the device, also where a sum would wrap. */
 static void check_range(struct lying_disk *disk, const struct disk_driver *driver, void *driven)
@@ -100,47 +142,73 @@ static void check_range(struct lying_disk *disk, const struct disk_driver *drive
     uint64_t block_sectors = block / VIRTIO_BLK_SECTOR_BYTES;
     uint64_t capacity = driver->capacity_sectors(driven);
     unsigned n_requests = disk->honest.n_requests;
-    uint8_t byte;
+    struct disk_step step = {.operation = DISK_OP_READ, .buffer = &(uint8_t){0}};
+    const struct {
+        uint64_t sector;
+        size_t bytes;
+    } beyond[] = {{capacity, block},
+                  {capacity - block_sectors, 2 * (size_t)block},
+                  {0 - block_sectors, block}};
 
     assert_true(capacity == disk->honest.sectors);
-    assert_int_equal(driver->read(driven, capacity, &byte, block), VIO_ERR_RANGE);
-    assert_int_equal(driver->read(driven, capacity - block_sectors, &byte, 2 * (size_t)block),
-                     VIO_ERR_RANGE);
-    assert_int_equal(driver->read(driven, 0 - block_sectors, &byte, block), VIO_ERR_RANGE);
+    for (unsigned i = 0; i < ARRAY_LENGTH(beyond); i++) {
+        step.sector = beyond[i].sector;
+        step.bytes = beyond[i].bytes;
+        assert_int_equal(driver->run(driven, &step), VIO_ERR_RANGE);
+    }
     lying_disk_serve(disk);
     assert_int_equal(disk->honest.n_requests, n_requests);
 }
 
-/* A device that has let the driver down once is asked for nothing any more. */
+/* A device that is out of use is asked for nothing any more. */
 static void check_dead(struct lying_disk *disk, const struct disk_driver *driver, void *driven,
-                       const struct use *use, vio_status why)
+                       struct use *use)
 {
     unsigned n_requests = disk->honest.n_requests;
 
-    if (why != VIO_ERR_TIMEOUT && why != VIO_ERR_NEEDS_RESET && why != VIO_ERR_GONE &&
-        why != VIO_ERR_QUEUE_BROKEN)
-        return;
-    assert_false(disk->may_write);
-    assert_int_not_equal(run_use(driver, driven, use), VIO_OK);
+    vio_status why = run_steps(driver, driven, use);
+    assert_int_not_equal(why, VIO_OK);
+    if (!use->reset_failed)
+        lying_disk_judge_death(disk, why);
     lying_disk_serve(disk);
     assert_int_equal(disk->honest.n_requests, n_requests);
 }
 
-static bool has_words(vio_status status)
+/* What is flushed is not flushed again, and what is not, is. */
+static void check_flush_again(struct lying_disk *disk, const struct disk_driver *driver,
+                              void *driven, vio_status first)
 {
-    return status != VIO_OK && status != VIO_ERR_INVALID && status != VIO_ERR_RANGE &&
-           status != VIO_ERR_READ_ONLY;
+    struct disk_step step = {.operation = DISK_OP_FLUSH};
+    unsigned n_requests = disk->honest.n_requests;
+
+    vio_status status = driver->run(driven, &step);
+    if (first == VIO_OK) {
+        assert_int_equal(status, VIO_OK);
+        assert_int_equal(disk->honest.n_requests, n_requests);
+    }
+    if (status == VIO_OK)
+        lying_disk_judge_flushed(disk);
+}
+
+/* What the driver refuses by itself is the caller's fault, and he knows. */
+static bool has_words(const struct lying_disk *disk, const struct use *use, vio_status status)
+{
+    bool was_asked = disk->honest.n_requests != use->first_request;
+
+    if (use->kind == DISK_TOGETHER &&
+        (status == VIO_ERR_NO_MEMORY || status == VIO_ERR_UNSUPPORTED))
+        return false;
+    return status != VIO_OK && status != VIO_ERR_RANGE && status != VIO_ERR_READ_ONLY &&
+           (status != VIO_ERR_UNSUPPORTED || was_asked);
 }
 
 /* Each failure that is not the caller's has words; those of the first are kept. */
-static void explain(const struct disk_driver *driver, const void *driven, vio_status status,
+static void explain(const struct disk_driver *driver, const void *driven,
                     struct disk_outcome *outcome)
 {
     uint64_t value;
     const char *text = driver->explain(driven, &value);
 
-    if (!has_words(status))
-        return;
     assert_non_null(text);
     assert_true(text[0] != '\0');
     if (outcome->text[0])
@@ -148,6 +216,8 @@ static void explain(const struct disk_driver *driver, const void *driven, vio_st
     snprintf(outcome->text, sizeof(outcome->text), "%s", text);
     outcome->value = value;
 }
+
+/* --- The encounter ---------------------------------------------------------------------------- */
 
 static void close_disk(struct lying_disk *disk, const struct disk_driver *driver, void *driven)
 {
@@ -157,44 +227,85 @@ static void close_disk(struct lying_disk *disk, const struct disk_driver *driver
     assert_true(disk->fake.now_us - start_us <= DISK_DRIVER_RESET_LIMIT_US + SLACK_US);
 }
 
+static void begin_use(const struct lying_disk *disk, struct use *use)
+{
+    use->first_request = disk->honest.n_requests;
+    use->first_reset = disk->n_resets;
+    use->was_in_use = lying_disk_is_in_use(disk);
+}
+
+/* Whatever the device has done, the caller may try again. */
+static vio_status reset_and_run(struct lying_disk *disk, const struct disk_driver *driver,
+                                void *driven, struct use *use)
+{
+    (void)run_steps(driver, driven, use); /* judged as any other use is */
+    lying_disk_judge(disk, driver, driven, use);
+
+    disk->reset_by_caller = true;
+    vio_status status = driver->reset(driven);
+    disk->reset_by_caller = false;
+    assert_int_equal(lying_disk_is_in_use(disk), status == VIO_OK);
+    use->first_request = disk->honest.n_requests;
+    use->steps[0].status = status;
+    use->reset_failed = status != VIO_OK;
+    return status == VIO_OK ? run_steps(driver, driven, use) : status;
+}
+
 static vio_status use_once(struct lying_disk *disk, const struct disk_driver *driver, void *driven,
                            struct use *use)
 {
-    use->first_request = disk->honest.n_requests;
+    unsigned first_request = disk->honest.n_requests;
     uint64_t start_us = disk->fake.now_us;
 
-    vio_status status = run_use(driver, driven, use);
+    begin_use(disk, use);
+    vio_status status = use->kind == DISK_RESET ? reset_and_run(disk, driver, driven, use)
+                                                : run_steps(driver, driven, use);
 
-    uint64_t n_waits = 1u + disk->honest.n_requests - use->first_request;
+    /* What was sent again counts again. */
+    uint64_t n_waits = 1u + disk->honest.n_requests - first_request;
+    uint64_t n_resets = disk->n_resets - use->first_reset;
     assert_true(disk->fake.now_us - start_us <=
-                n_waits * DISK_DRIVER_REQUEST_LIMIT_US + DISK_DRIVER_RESET_LIMIT_US + SLACK_US);
-    if (status == VIO_OK)
-        check_success(disk, use);
-    else
-        check_dead(disk, driver, driven, use, status);
+                n_waits * (DISK_DRIVER_REQUEST_LIMIT_US + SLACK_US) +
+                    n_resets * (DISK_DRIVER_RESET_LIMIT_US + SLACK_US));
+    lying_disk_judge(disk, driver, driven, use);
+    /* Also after a success, behind which a lie was seen. */
+    if (!lying_disk_is_in_use(disk))
+        check_dead(disk, driver, driven, use);
     return status;
+}
+
+/* What is taken over was the same at two looks, or is nothing. */
+static void refresh(const struct lying_disk *disk, const struct disk_driver *driver, void *driven)
+{
+    driver->refresh(driven);
+    uint64_t capacity = driver->capacity_sectors(driven);
+    if (lying_disk_is_in_use(disk))
+        assert_true(capacity == 0 || capacity == disk->honest.sectors);
 }
 
 static void use_disk(struct lying_disk *disk, const struct disk_driver *driver, void *driven,
                      const struct disk_script *script, struct disk_outcome *outcome)
 {
-    struct use use = {.kind = script->use};
-
     check_range(disk, driver, driven);
-    if (use.kind != DISK_FLUSH && !choose_blocks(driver, driven, &use))
-        return;
-    outcome->was_used = true;
-    /* Of exactly this size, so that a byte behind it is noticed. */
-    use.buffer = malloc(use.bytes ? use.bytes : 1);
-    assert_non_null(use.buffer);
     for (unsigned i = 0; i <= script->repeats; i++) {
+        struct use use = {.kind = script->use};
+        if (use.kind == DISK_REFRESH)
+            refresh(disk, driver, driven);
+        if (!choose_steps(driver, driven, &use))
+            return;
         memset(use.buffer, BUFFER_FILLER + (int)i, use.bytes);
-        outcome->used_last = use_once(disk, driver, driven, &use);
-        explain(driver, driven, outcome->used_last, outcome);
+        vio_status status = use_once(disk, driver, driven, &use);
+        if (has_words(disk, &use, status))
+            explain(driver, driven, outcome);
+        if (use.kind == DISK_FLUSH && lying_disk_is_in_use(disk))
+            check_flush_again(disk, driver, driven, status);
+        free(use.buffer);
+        free(use.id);
+        outcome->was_used = true;
+        outcome->used_last = status;
         if (i == 0)
-            outcome->used = outcome->used_last;
+            outcome->used = status;
     }
-    free(use.buffer);
 }
 
 void disk_script_play(const struct disk_script *script, struct disk_outcome *ret_outcome)
@@ -213,13 +324,14 @@ void disk_script_play(const struct disk_script *script, struct disk_outcome *ret
     assert_true(disk.fake.now_us - start_us <= 2 * DISK_DRIVER_RESET_LIMIT_US + SLACK_US);
     if (outcome.opened == VIO_OK) {
         outcome.capacity_sectors = driver->capacity_sectors(driven);
+        lying_disk_judge_opened(&disk);
         use_disk(&disk, driver, driven, script, &outcome);
         outcome.took_us = disk.fake.now_us - start_us;
         close_disk(&disk, driver, driven);
     } else {
         outcome.took_us = disk.fake.now_us - start_us;
         assert_int_equal(disk.honest.n_requests, 0);
-        explain(driver, driven, outcome.opened, &outcome);
+        explain(driver, driven, &outcome);
     }
     lying_disk_end(&disk);
     outcome.isolated = disk.isolated;

@@ -7,10 +7,15 @@
  *   - No configuration field is believed unless the generation was the same before and after it.
  *   - Nothing is sent that breaks a rule (tests/fakes/), among these the limits that the device
  *     gave; nothing beyond the end of the disk; nothing at all to a disk that was not opened.
+ *   - A read is sent twice at most, and again only when the device has let go of it unanswered; all
+ *     else is sent once. A flush that succeeds covers all that was changed before.
  *   - Memory goes back to its owner after the device has let go of it: by its answer, by a reset
- *     that it confirmed, or because it was cut off from the bus. Nothing leaks; what a device that
- *     confirmed nothing knows of is kept for good.
- *   - Each wait ends in bounded time, by a clock that waiting moves.
+ *     that it confirmed, or because it was cut off from the bus; the same holds before a queue is
+ *     made anew. Nothing leaks; what a device that confirmed nothing knows of is kept for good.
+ *   - A device that fails is used again after a reset, but not twice with no answer between. One
+ *     that lied on a queue, or is gone, is not, unless the caller resets it; and one that is not
+ *     used any more is asked for nothing.
+ *   - Each request and each reset ends in bounded time, by a clock that waiting moves.
  *   - The device is left reset or cut off, and a failure that is the device's has words.
  *
  * A breach fails the test: by cmocka, and in a fuzzer by abort().
@@ -27,9 +32,12 @@
 #define LYING_DISK_SECTORS      128u
 #define LYING_DISK_SIZE_MAX     4096u
 #define LYING_DISK_SEG_MAX      4u
-#define LYING_DISK_CONFIG_BYTES 60u
+#define LYING_DISK_CONFIG_BYTES 72u
 #define LYING_DISK_QUEUE_SIZE   64u
+#define LYING_DISK_QUEUES       4u
+#define LYING_DISK_RANGE_MAX    16u
 #define LYING_DISK_GENERATION   7u
+#define LYING_DISK_ID           "twenty bytes, no end"
 
 /** What is done with the disk when it could be opened. */
 enum disk_use {
@@ -37,7 +45,14 @@ enum disk_use {
     DISK_READ_MANY, /**< blocks, as several requests in flight */
     DISK_WRITE_BLOCK,
     DISK_WRITE_MANY,
-    DISK_FLUSH,
+    DISK_FLUSH, /**< of a block that is written before */
+    DISK_GET_ID,
+    DISK_DISCARD, /**< blocks, as many requests as its limits want; and a flush, as for the next two */
+    DISK_WRITE_ZEROES,
+    DISK_SECURE_ERASE,
+    DISK_TOGETHER, /**< reads, writes, a discard, GET_ID and a flush at once */
+    DISK_RESET,    /**< by the caller, between two reads, of which the first may fail */
+    DISK_REFRESH,  /**< of the capacity, before a read */
     DISK_USES,
 };
 

@@ -1,140 +1,28 @@
-/* Contract and terms: tests/fakes/lying_disk_private.h. The device's side of a lying disk. */
+/* Contract and terms: tests/fakes/lying_disk_private.h. The device's side: transport and platform. */
 
 #include "core/device_spec.h"
 #include "devices/blk_spec.h"
-#include "tests/fakes/fake_memory.h"
 #include "tests/fakes/lying_disk_private.h"
 #include "tests/fakes/testing.h"
-
-/* --- Shared memory ---------------------------------------------------------------------------- */
-
-/* A lie stands in memory for the one load that it is told to. */
-static void liar_restore(struct lying_disk *disk)
-{
-    if (disk->lied_at)
-        memcpy(disk->lied_at, &disk->truth, disk->lied_bytes);
-    disk->lied_at = NULL;
-}
-
-static uint64_t liar_answer(struct lying_disk *disk, enum lie_about about, unsigned at,
-                            unsigned width_bytes, uint64_t truth)
-{
-    liar_restore(disk);
-    return lies_answer(&disk->lies, about, at, width_bytes, truth);
-}
-
-static uint64_t liar_load(struct lying_disk *disk, enum lie_about about, const void *where,
-                          unsigned width_bytes)
-{
-    uint8_t *memory = (uint8_t *)(uintptr_t)where;
-    uint64_t truth = 0;
-
-    memcpy(&truth, memory, width_bytes);
-    uint64_t answer = liar_answer(disk, about, 0, width_bytes, truth);
-    if (answer != truth) {
-        disk->lied_at = memory;
-        disk->truth = truth;
-        disk->lied_bytes = width_bytes;
-        memcpy(memory, &answer, width_bytes);
-    }
-    return answer;
-}
-
-/* The newest request, for a head and a status byte are used again and again. */
-static struct told *told_by_head(struct lying_disk *disk, uint32_t head)
-{
-    for (unsigned i = disk->honest.n_requests; i-- > 0;) {
-        if (disk->honest.requests[i].head == head)
-            return &disk->told[i];
-    }
-    return NULL;
-}
-
-static struct told *told_by_status_byte(struct lying_disk *disk, const void *where)
-{
-    for (unsigned i = disk->honest.n_requests; i-- > 0;) {
-        if (disk->honest.requests[i].status_byte == where)
-            return &disk->told[i];
-    }
-    return NULL;
-}
-
-static void liar_load_answer(struct lying_disk *disk, const void *where)
-{
-    struct told *told = told_by_status_byte(disk, where);
-
-    assert_non_null(told);
-    told->status = (uint8_t)liar_load(disk, LIE_ANSWER, where, 1);
-    disk->n_told += !told->has_status;
-    told->has_status = true;
-}
-
-/* Id and len in any order, but both of one element before the next. */
-static void liar_load_element(struct lying_disk *disk, uint64_t offset, const void *where)
-{
-    bool is_len = offset % sizeof(struct virtq_used_elem) != 0;
-    uint64_t element = offset / sizeof(struct virtq_used_elem);
-
-    if (element != disk->element_at || (is_len ? disk->has_len : disk->has_id))
-        disk->has_id = disk->has_len = false;
-    disk->element_at = element;
-    if (is_len) {
-        disk->len = (uint32_t)liar_load(disk, LIE_USED_LEN, where, 4);
-        disk->has_len = true;
-    } else {
-        disk->id = (uint32_t)liar_load(disk, LIE_USED_ID, where, 4);
-        disk->has_id = true;
-    }
-    struct told *told = told_by_head(disk, disk->id);
-    if (disk->has_id && disk->has_len && told) {
-        told->has_len = true;
-        told->len = disk->len;
-    }
-}
 
 /* The honest device is quicker than any driver: what is available is served when somebody looks. */
 void lying_disk_serve(struct lying_disk *disk)
 {
-    const struct fake_transport *transport = &disk->honest.transport;
-
-    if (transport->queues[0].enabled && (transport->status & VIRTIO_STATUS_DRIVER_OK))
+    if (disk->honest.transport.status & VIRTIO_STATUS_DRIVER_OK)
         fake_blk_device_serve_all(&disk->honest);
     assert_true(disk->honest.n_requests <= LYING_DISK_REQUESTS_MAX);
-}
-
-static void liar_before_access(void *context, enum vio_mem_access access, const void *where)
-{
-    struct lying_disk *disk = context;
-    const uint8_t *used = disk->used;
-    uint64_t ring_bytes = sizeof(struct virtq_used_elem) * disk->honest.rings[0].size;
-
-    liar_restore(disk);
-    if (access == VIO_MEM_LOAD8) {
-        liar_load_answer(disk, where);
+    if (!disk->is_used_again || disk->honest.n_requests == disk->n_at_use)
         return;
-    }
-    if (access != VIO_MEM_LOAD16 && access != VIO_MEM_LOAD32)
-        return;
-    assert_non_null(used);
-    uint64_t offset = (uint64_t)((const uint8_t *)where - used);
-    if (offset == offsetof(struct virtq_used, flags)) {
-        (void)liar_load(disk, LIE_USED_FLAGS, where, 2);
-    } else if (offset == offsetof(struct virtq_used, idx)) {
-        lying_disk_serve(disk);
-        (void)liar_load(disk, LIE_USED_IDX, where, 2);
-    } else if (offset == sizeof(struct virtq_used) + ring_bytes) {
-        (void)liar_load(disk, LIE_AVAIL_EVENT, where, 2);
-    } else {
-        assert_true(offset < sizeof(struct virtq_used) + ring_bytes);
-        liar_load_element(disk, offset - sizeof(struct virtq_used), where);
-    }
+    if (!disk->may_recover)
+        fail_msg("used once more, and nothing was answered since the last reset");
+    disk->may_recover = disk->is_used_again = false;
 }
 
 /* --- The transport ---------------------------------------------------------------------------- */
 
 static const struct vio_transport *liar_honest(struct lying_disk *disk)
 {
-    liar_restore(disk);
+    lying_disk_restore(disk);
     return &disk->honest.transport.transport;
 }
 
@@ -148,17 +36,54 @@ static void liar_assume_status(struct lying_disk *disk, uint8_t status)
         disk->honest.transport.status = status;
 }
 
+static void liar_let_go_of_queue(struct lying_disk *disk, uint16_t index)
+{
+    lying_disk_serve(disk); /* what it took before it let go */
+    for (unsigned i = 0; i < disk->honest.n_requests; i++)
+        disk->told[i].let_go |= disk->honest.requests[i].queue == index;
+    disk->is_known[index] = false;
+}
+
+static void liar_let_go(struct lying_disk *disk)
+{
+    for (uint16_t i = 0; i < FAKE_QUEUES; i++)
+        liar_let_go_of_queue(disk, i);
+}
+
+bool lying_disk_is_in_use(const struct lying_disk *disk)
+{
+    bool is_in_use = false;
+
+    for (unsigned i = 0; i < FAKE_QUEUES; i++)
+        is_in_use |= disk->is_known[i];
+    return is_in_use;
+}
+
+bool lying_disk_accepted(const struct lying_disk *disk, unsigned feature_bit)
+{
+    return disk->honest.transport.accepted & VIO_FEATURE(feature_bit);
+}
+
 static uint8_t liar_get_status(void *context)
 {
     struct lying_disk *disk = context;
     const struct vio_transport *honest = liar_honest(disk);
     uint8_t truth = honest->ops->get_status(honest->context);
-    uint8_t status = (uint8_t)liar_answer(disk, LIE_STATUS, 0, 1, truth);
+    uint8_t status = (uint8_t)lying_disk_answer(disk, LIE_STATUS, 0, 1, truth);
 
     disk->lied_about_status |= status != truth;
     if (status == 0 && disk->lies.status_written == 0)
-        disk->may_write = false;
+        liar_let_go(disk);
     return status;
+}
+
+/* In use for the first time, or again. What that is worth shows when something is sent. */
+static void liar_note_use(struct lying_disk *disk)
+{
+    disk->is_used_again = disk->lies.was_reset && !disk->reset_by_caller;
+    disk->may_recover |= !disk->is_used_again;
+    disk->n_at_use = disk->honest.n_requests;
+    disk->n_tries = 0;
 }
 
 static void liar_set_status(void *context, uint8_t status)
@@ -167,6 +92,13 @@ static void liar_set_status(void *context, uint8_t status)
     const struct vio_transport *honest = liar_honest(disk);
 
     lies_status_written(&disk->lies, status);
+    if (status == 0) {
+        disk->n_resets++;
+        disk->n_tries++;
+        disk->is_write_through = false;
+    }
+    if (status & VIRTIO_STATUS_DRIVER_OK)
+        liar_note_use(disk);
     liar_assume_status(disk, disk->honest.transport.status & status);
     honest->ops->set_status(honest->context, status);
 }
@@ -176,7 +108,8 @@ static uint64_t liar_get_device_features(void *context)
     struct lying_disk *disk = context;
     const struct vio_transport *honest = liar_honest(disk);
 
-    disk->honest.transport.offered = liar_answer(disk, LIE_FEATURES, 0, 8, disk->true_features);
+    disk->honest.transport.offered =
+        lying_disk_answer(disk, LIE_FEATURES, 0, 8, disk->true_features);
     return honest->ops->get_device_features(honest->context);
 }
 
@@ -193,10 +126,11 @@ static uint16_t liar_get_queue_size_max(void *context, uint16_t index)
     struct lying_disk *disk = context;
     const struct vio_transport *honest = liar_honest(disk);
 
-    assert_int_equal(index, 0);
-    disk->honest.transport.queues[0].size_max =
-        (uint16_t)liar_answer(disk, LIE_QUEUE_SIZE, 0, 2, LYING_DISK_QUEUE_SIZE);
-    return honest->ops->get_queue_size_max(honest->context, 0);
+    if (index >= FAKE_QUEUES)
+        return 0;
+    disk->honest.transport.queues[index].size_max = (uint16_t)lying_disk_answer(
+        disk, LIE_QUEUE_SIZE, index, 2, index < LYING_DISK_QUEUES ? LYING_DISK_QUEUE_SIZE : 0);
+    return honest->ops->get_queue_size_max(honest->context, index);
 }
 
 /* The fields as they were told last are those that the honest device holds requests to. */
@@ -205,7 +139,8 @@ static void liar_believe_config(struct lying_disk *disk)
     const struct fake_transport *transport = &disk->honest.transport;
     uint32_t block_bytes = VIRTIO_BLK_SECTOR_BYTES;
 
-    assert_true(disk->fields_are_valid);
+    if (!disk->fields_are_valid)
+        fail_msg("the configuration was read at two generations, and is believed");
     memcpy(&disk->honest.sectors, &transport->config[VIRTIO_BLK_CONFIG_CAPACITY], 8);
     if (transport->accepted & VIO_FEATURE(VIRTIO_BLK_F_BLK_SIZE))
         memcpy(&block_bytes, &transport->config[VIRTIO_BLK_CONFIG_BLK_SIZE], 4);
@@ -214,35 +149,96 @@ static void liar_believe_config(struct lying_disk *disk)
     disk->honest.block_bytes = block_bytes;
 }
 
+static uint16_t liar_n_queues(const struct lying_disk *disk)
+{
+    uint16_t n = 1;
+
+    if (lying_disk_accepted(disk, VIRTIO_BLK_F_MQ))
+        memcpy(&n, &disk->honest.transport.config[VIRTIO_BLK_CONFIG_NUM_QUEUES], sizeof(n));
+    return n ? n : 1;
+}
+
+static void liar_check_area(const struct fake_queue *known, dma_addr addr, uint64_t bytes)
+{
+    const struct {
+        dma_addr addr;
+        uint64_t bytes;
+    } areas[] = {
+        {known->addresses.descriptor_area, sizeof(struct virtq_desc) * known->size},
+        {known->addresses.driver_area,
+         sizeof(struct virtq_avail) + sizeof(le16) * (known->size + 1u)},
+        {known->addresses.device_area,
+         sizeof(struct virtq_used) + sizeof(le16) + sizeof(struct virtq_used_elem) * known->size},
+    };
+
+    for (unsigned i = 0; i < ARRAY_LENGTH(areas); i++) {
+        if (addr < areas[i].addr + areas[i].bytes && areas[i].addr < addr + bytes)
+            fail_msg("two queues share memory");
+    }
+}
+
+/* A queue gets memory that the device does not know as something else. */
+static void liar_check_queue(const struct lying_disk *disk, uint16_t index, uint16_t size,
+                             const struct virtqueue_addresses *addresses)
+{
+    assert_true(index < FAKE_QUEUES && index < liar_n_queues(disk));
+    if (disk->is_known[index])
+        fail_msg("queue %u is made anew, and the device has not let go of it", index);
+    for (unsigned i = 0; i < FAKE_QUEUES; i++) {
+        const struct fake_queue *known = &disk->honest.transport.queues[i];
+        if (!disk->is_known[i])
+            continue;
+        liar_check_area(known, addresses->descriptor_area, sizeof(struct virtq_desc) * size);
+        liar_check_area(known, addresses->driver_area,
+                        sizeof(struct virtq_avail) + sizeof(le16) * (size + 1u));
+        liar_check_area(known, addresses->device_area,
+                        sizeof(struct virtq_used) + sizeof(le16) +
+                            sizeof(struct virtq_used_elem) * size);
+    }
+}
+
 static vio_status liar_enable_queue(void *context, uint16_t index, uint16_t size,
                                     const struct virtqueue_addresses *addresses, uint16_t vector)
 {
     struct lying_disk *disk = context;
     const struct vio_transport *honest = liar_honest(disk);
-    uint64_t refusal = liar_answer(disk, LIE_QUEUE_ENABLE, 0, 1, 0);
+    bool is_in_use = disk->honest.transport.queues[index].was_reset;
+    uint64_t refusal = lying_disk_answer(disk, LIE_QUEUE_ENABLE, index, 1, 0);
 
     if (refusal)
         return refusal & 1 ? VIO_ERR_DEVICE : VIO_ERR_UNSUPPORTED;
     liar_believe_config(disk);
-    liar_assume_status(disk, VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER |
-                                 VIRTIO_STATUS_FEATURES_OK);
+    liar_assume_status(disk, is_in_use ? disk->lies.status_written
+                                       : VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER |
+                                             VIRTIO_STATUS_FEATURES_OK);
+    liar_check_queue(disk, index, size, addresses);
     vio_status status = honest->ops->enable_queue(honest->context, index, size, addresses, vector);
-    disk->used = (uint8_t *)fake_ring_used(&disk->honest.rings[0]);
-    disk->may_write = true;
+    disk->used[index] = (uint8_t *)fake_ring_used(&disk->honest.rings[index]);
+    disk->is_known[index] = true;
+    if (is_in_use)
+        liar_note_use(disk);
     return status;
 }
 
 static void liar_reset_queue(void *context, uint16_t index)
 {
-    const struct vio_transport *honest = liar_honest(context);
+    struct lying_disk *disk = context;
+    const struct vio_transport *honest = liar_honest(disk);
 
+    lies_queue_reset(&disk->lies);
+    disk->n_resets++;
+    disk->n_tries++;
     honest->ops->reset_queue(honest->context, index);
 }
 
 static bool liar_is_queue_reset(void *context, uint16_t index)
 {
-    const struct vio_transport *honest = liar_honest(context);
+    struct lying_disk *disk = context;
+    const struct vio_transport *honest = liar_honest(disk);
 
+    if (!(lying_disk_answer(disk, LIE_QUEUE_RESET, index, 1, 1) & 1))
+        return false;
+    liar_let_go_of_queue(disk, index);
     return honest->ops->is_queue_reset(honest->context, index);
 }
 
@@ -256,6 +252,14 @@ static void liar_notify(void *context, uint16_t index, uint16_t avail_idx)
     honest->ops->notify(honest->context, index, avail_idx);
 }
 
+/* 5.2.5: not before FEATURES_OK, and it is a single byte, that no generation has to make whole. */
+static void liar_note_cache(struct lying_disk *disk, bool is_write_through)
+{
+    assert_true(disk->lies.status_written & VIRTIO_STATUS_FEATURES_OK);
+    assert_true(lying_disk_accepted(disk, VIRTIO_BLK_F_CONFIG_WCE));
+    disk->is_write_through = is_write_through;
+}
+
 static uint32_t liar_read_config(void *context, uint32_t offset, unsigned width_bytes)
 {
     struct lying_disk *disk = context;
@@ -265,9 +269,13 @@ static uint32_t liar_read_config(void *context, uint32_t offset, unsigned width_
 
     assert_true(offset + width_bytes <= FAKE_CONFIG_BYTES);
     memcpy(&value, &disk->true_config[offset], width_bytes);
-    value = liar_answer(disk, LIE_CONFIG, offset, width_bytes, value);
+    value = lying_disk_answer(disk, LIE_CONFIG, offset, width_bytes, value);
     memcpy(&transport->config[offset], &value, width_bytes);
     (void)honest->ops->read_config(honest->context, offset, width_bytes); /* for its checks */
+    if (offset == VIRTIO_BLK_CONFIG_WRITEBACK) {
+        liar_note_cache(disk, value == 0);
+        return (uint32_t)value;
+    }
     disk->fields_are_open = true;
     disk->fields_are_valid = false;
     return (uint32_t)value;
@@ -275,8 +283,13 @@ static uint32_t liar_read_config(void *context, uint32_t offset, unsigned width_
 
 static void liar_write_config(void *context, uint32_t offset, unsigned width_bytes, uint32_t value)
 {
-    const struct vio_transport *honest = liar_honest(context);
+    struct lying_disk *disk = context;
+    const struct vio_transport *honest = liar_honest(disk);
 
+    /* 5.2.4: the one field that a driver writes, where it may write at all. */
+    assert_int_equal(offset, VIRTIO_BLK_CONFIG_WRITEBACK);
+    assert_false(disk->honest.transport.offered & VIO_FEATURE(VIRTIO_BLK_F_RO));
+    liar_note_cache(disk, value == 0);
     honest->ops->write_config(honest->context, offset, width_bytes, value);
 }
 
@@ -285,8 +298,9 @@ static uint32_t liar_get_config_bytes(void *context)
     struct lying_disk *disk = context;
     const struct vio_transport *honest = liar_honest(disk);
 
-    return (uint32_t)liar_answer(disk, LIE_CONFIG_BYTES, 0, 4,
-                                 honest->ops->get_config_bytes(honest->context));
+    disk->told_config_bytes = (uint32_t)lying_disk_answer(
+        disk, LIE_CONFIG_BYTES, 0, 4, honest->ops->get_config_bytes(honest->context));
+    return disk->told_config_bytes;
 }
 
 static uint32_t liar_get_config_generation(void *context)
@@ -295,10 +309,13 @@ static uint32_t liar_get_config_generation(void *context)
     const struct vio_transport *honest = liar_honest(disk);
 
     uint32_t truth = honest->ops->get_config_generation(honest->context);
-    uint32_t generation = (uint32_t)liar_answer(disk, LIE_GENERATION, 0, 4, truth);
+    uint32_t generation = (uint32_t)lying_disk_answer(disk, LIE_GENERATION, 0, 4, truth);
 
     if (disk->fields_are_open)
         disk->fields_are_valid = generation == disk->told_generation;
+    if (disk->fields_are_open && disk->fields_are_valid)
+        memcpy(&disk->honest.sectors, &disk->honest.transport.config[VIRTIO_BLK_CONFIG_CAPACITY],
+               sizeof(disk->honest.sectors));
     disk->fields_are_open = false;
     disk->told_generation = generation;
     return generation;
@@ -309,7 +326,7 @@ static vio_status liar_route_config_interrupt(void *context, uint16_t vector)
     struct lying_disk *disk = context;
     const struct vio_transport *honest = liar_honest(disk);
 
-    if (liar_answer(disk, LIE_VECTOR, 0, 1, 0))
+    if (lying_disk_answer(disk, LIE_VECTOR, 0, 1, 0))
         return VIO_ERR_DEVICE;
     return honest->ops->route_config_interrupt(honest->context, vector);
 }
@@ -330,7 +347,7 @@ static void liar_isolate(void *context)
     if (!disk->isolated)
         disk->n_kept = fake_platform_live(&disk->fake, FAKE_CALL_DMA_ALLOC);
     disk->isolated = true;
-    disk->may_write = false;
+    liar_let_go(disk);
 }
 
 static const struct vio_transport_ops liar_transport_ops = {
@@ -363,9 +380,13 @@ static vio_status liar_unmap(void *context, struct vio_mapping *mapping)
 {
     struct lying_disk *disk = liar_of_platform(context);
 
-    liar_restore(disk);
-    if (++disk->n_unmapped > disk->n_told && disk->may_write)
-        fail_msg("a buffer goes back to its owner while the device may still write to it");
+    lying_disk_restore(disk);
+    lying_disk_serve(disk);
+    for (unsigned i = 0; i < disk->honest.n_requests; i++) {
+        if (disk->honest.requests[i].data_addr == mapping->addr && !disk->told[i].let_go &&
+            !lying_disk_has_answered(disk, i))
+            fail_msg("a buffer goes back to its owner while the device may still use it");
+    }
     return disk->fake.platform.ops->unmap(context, mapping);
 }
 
@@ -373,16 +394,46 @@ static void liar_dma_free(void *context, struct vio_dma *dma)
 {
     struct lying_disk *disk = liar_of_platform(context);
 
-    liar_restore(disk);
-    if (disk->may_write)
+    lying_disk_restore(disk);
+    if (lying_disk_is_in_use(disk))
         fail_msg("shared memory is freed while the device may still write to it");
-    disk->used = NULL;
+    memset(disk->used, 0, sizeof(disk->used));
     disk->fake.platform.ops->dma_free(context, dma);
 }
 
 static void liar_on_wait(void *context)
 {
-    liar_restore(context);
+    lying_disk_restore(context);
+}
+
+/* What is there if the feature is on offer, which most of it is only where a row says so. */
+static void liar_set_config(struct fake_transport *transport)
+{
+    static const struct {
+        uint32_t offset;
+        unsigned width_bytes;
+        uint32_t value;
+    } fields[] = {
+        {VIRTIO_BLK_CONFIG_SIZE_MAX, 4, LYING_DISK_SIZE_MAX},
+        {VIRTIO_BLK_CONFIG_SEG_MAX, 4, LYING_DISK_SEG_MAX},
+        {VIRTIO_BLK_CONFIG_BLK_SIZE, 4, VIRTIO_BLK_SECTOR_BYTES},
+        {VIRTIO_BLK_CONFIG_OPT_IO_SIZE, 4, 8},
+        {VIRTIO_BLK_CONFIG_WRITEBACK, 1, 1},
+        {VIRTIO_BLK_CONFIG_NUM_QUEUES, 2, LYING_DISK_QUEUES},
+        {VIRTIO_BLK_CONFIG_MAX_DISCARD_SECTORS, 4, LYING_DISK_RANGE_MAX},
+        {VIRTIO_BLK_CONFIG_MAX_DISCARD_SEG, 4, 1},
+        {VIRTIO_BLK_CONFIG_DISCARD_SECTOR_ALIGNMENT, 4, 8},
+        {VIRTIO_BLK_CONFIG_MAX_WRITE_ZEROES_SECTORS, 4, LYING_DISK_RANGE_MAX},
+        {VIRTIO_BLK_CONFIG_MAX_WRITE_ZEROES_SEG, 4, 1},
+        {VIRTIO_BLK_CONFIG_WRITE_ZEROES_MAY_UNMAP, 1, 1},
+        {VIRTIO_BLK_CONFIG_MAX_SECURE_ERASE_SECTORS, 4, LYING_DISK_RANGE_MAX},
+        {VIRTIO_BLK_CONFIG_MAX_SECURE_ERASE_SEG, 4, 1},
+        {VIRTIO_BLK_CONFIG_SECURE_ERASE_ALIGNMENT, 4, 8},
+    };
+
+    for (unsigned i = 0; i < ARRAY_LENGTH(fields); i++)
+        fake_transport_set_config(transport, fields[i].offset, fields[i].width_bytes,
+                                  fields[i].value);
 }
 
 void lying_disk_init(struct lying_disk *disk, const struct disk_script *script)
@@ -400,10 +451,8 @@ void lying_disk_init(struct lying_disk *disk, const struct disk_script *script)
                           VIO_FEATURE(VIRTIO_BLK_F_BLK_SIZE) | VIO_FEATURE(VIRTIO_BLK_F_TOPOLOGY) |
                           VIO_FEATURE(VIRTIO_F_INDIRECT_DESC) | VIO_FEATURE(VIRTIO_F_EVENT_IDX);
     transport->generation = LYING_DISK_GENERATION;
-    transport->queues[0].size_max = LYING_DISK_QUEUE_SIZE;
-    fake_transport_set_config(transport, VIRTIO_BLK_CONFIG_SIZE_MAX, 4, LYING_DISK_SIZE_MAX);
-    fake_transport_set_config(transport, VIRTIO_BLK_CONFIG_SEG_MAX, 4, LYING_DISK_SEG_MAX);
-    fake_transport_set_config(transport, VIRTIO_BLK_CONFIG_BLK_SIZE, 4, VIRTIO_BLK_SECTOR_BYTES);
+    liar_set_config(transport);
+    disk->honest.id = LYING_DISK_ID;
     transport->config_bytes = LYING_DISK_CONFIG_BYTES;
     memcpy(disk->true_config, transport->config, sizeof(disk->true_config));
     disk->true_features = transport->offered;
@@ -414,13 +463,13 @@ void lying_disk_init(struct lying_disk *disk, const struct disk_script *script)
     disk->platform_ops.unmap = liar_unmap;
     disk->platform_ops.dma_free = liar_dma_free;
     disk->platform = (struct vio_platform){.ops = &disk->platform_ops, .context = &disk->fake};
-    fake_memory_before_access(liar_before_access, disk);
+    fake_memory_before_access(lying_disk_before_access, disk);
 }
 
 void lying_disk_end(struct lying_disk *disk)
 {
-    liar_restore(disk);
-    assert_false(disk->may_write);
+    lying_disk_restore(disk);
+    assert_false(lying_disk_is_in_use(disk));
     if (disk->isolated) {
         fake_platform_assert_quarantined(&disk->fake, disk->n_kept);
     } else {

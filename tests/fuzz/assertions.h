@@ -50,6 +50,16 @@ void _assert_int_not_equal(const LargestIntegralType a, const LargestIntegralTyp
     _fail(file, line);
 }
 
+void _assert_in_range(const LargestIntegralType value, const LargestIntegralType minimum,
+                      const LargestIntegralType maximum, const char *const file, const int line)
+{
+    if (value >= minimum && value <= maximum)
+        return;
+    fprintf(stderr, "%#llx is not from %#llx to %#llx\n", (unsigned long long)value,
+            (unsigned long long)minimum, (unsigned long long)maximum);
+    _fail(file, line);
+}
+
 void _assert_memory_equal(const void *const a, const void *const b, const size_t size,
                           const char *const file, const int line)
 {

@@ -9,6 +9,28 @@
 #include "core/platform.h"
 #include "core/transport.h"
 
+/** What can be done with a disk. */
+enum disk_operation {
+    DISK_OP_READ,
+    DISK_OP_WRITE,
+    DISK_OP_FLUSH,
+    DISK_OP_DISCARD,
+    DISK_OP_WRITE_ZEROES,
+    DISK_OP_SECURE_ERASE,
+    DISK_OP_GET_ID,
+    DISK_OPERATIONS,
+};
+
+struct disk_step {
+    enum disk_operation operation;
+    uint64_t sector; /**< in units of 512 bytes, as the disk's blocks allow */
+    void *buffer;    /**< READ, WRITE; GET_ID: of DISK_ID_BYTES */
+    size_t bytes;    /**< whole logical blocks; 0 for FLUSH and GET_ID */
+    vio_status status;
+};
+
+#define DISK_ID_BYTES 20u
+
 struct disk_driver {
     /** Memory for one disk, in the driver's own form; allocated by the test. */
     size_t disk_bytes;
@@ -16,10 +38,14 @@ struct disk_driver {
     vio_status (*open)(void *disk, const struct vio_transport *transport,
                        const struct vio_platform *platform);
     void (*close)(void *disk);
-    /** Whole logical blocks; @p sector in units of 512 bytes. */
-    vio_status (*read)(void *disk, uint64_t sector, void *buffer, size_t bytes);
-    vio_status (*write)(void *disk, uint64_t sector, const void *buffer, size_t bytes);
-    vio_status (*flush)(void *disk);
+    /** Carry it out, and wait for its end. */
+    vio_status (*run)(void *disk, struct disk_step *step);
+    /** All of these at once, as far as the driver can: the statuses say how they ended. */
+    void (*run_together)(void *disk, struct disk_step *steps, unsigned n_steps);
+    /** Reset the device and use it again, also one that the driver had done with. */
+    vio_status (*reset)(void *disk);
+    /** Look whether the capacity is another. */
+    void (*refresh)(void *disk);
     /** What it believes of the disk, once open. */
     uint64_t (*capacity_sectors)(const void *disk);
     uint32_t (*block_bytes)(const void *disk);

@@ -81,7 +81,7 @@ static void given_registers_when_asked_then_all_of_them_and_no_memory(void **sta
     lies.list[0] = (struct lie){.about = LIE_REGISTERS, .value = UINT64_MAX};
 
     for (unsigned about = LIE_STATUS; about < LIE_KINDS; about++) {
-        bool is_memory = about >= LIE_USED_FLAGS && about <= LIE_ANSWER;
+        bool is_memory = (about >= LIE_USED_FLAGS && about <= LIE_ANSWER) || about == LIE_ID;
         if (about != LIE_REGISTERS)
             assert_true(ask((enum lie_about)about, 5) == (is_memory ? 5 : UINT32_MAX));
     }
@@ -104,6 +104,31 @@ static void given_state_when_status_written_then_lies_in_that_state_only(void **
     lies_status_written(&lies, 0);
     assert_true(ask(LIE_STATUS, 0) == 0);
     assert_true(ask(LIE_FEATURES, 0) == 0x80);
+}
+
+static void given_reset_when_asked_then_lies_before_or_after_it_only(void **state)
+{
+    (void)state;
+    lies.list[0] = (struct lie){.about = LIE_USED_IDX, .after = LIE_UNTIL_RESET, .value = 8};
+    lies.list[1] = (struct lie){.about = LIE_USED_LEN, .after = LIE_ONCE_RESET, .value = 9};
+
+    lies_status_written(&lies, 0); /* of a device that was not in use yet */
+    lies_status_written(&lies, 0x0F);
+    assert_true(ask(LIE_USED_IDX, 5) == 8 && ask(LIE_USED_LEN, 5) == 5);
+    lies_status_written(&lies, 0);
+    assert_true(ask(LIE_USED_IDX, 5) == 5 && ask(LIE_USED_LEN, 5) == 9);
+    lies_status_written(&lies, 0x0F);
+    assert_true(ask(LIE_USED_IDX, 5) == 5 && ask(LIE_USED_LEN, 5) == 9);
+}
+
+static void given_queue_when_reset_then_it_counts_as_a_reset(void **state)
+{
+    (void)state;
+    lies.list[0] = (struct lie){.about = LIE_USED_IDX, .after = LIE_UNTIL_RESET, .value = 8};
+
+    assert_true(ask(LIE_USED_IDX, 5) == 8);
+    lies_queue_reset(&lies);
+    assert_true(ask(LIE_USED_IDX, 5) == 5);
 }
 
 static void given_any_bytes_when_read_then_lies_that_can_be_told(void **state)
@@ -159,6 +184,8 @@ int main(void)
         cmocka_unit_test_setup(given_registers_when_asked_then_all_of_them_and_no_memory, set_up),
         cmocka_unit_test_setup(given_state_when_status_written_then_lies_in_that_state_only,
                                set_up),
+        cmocka_unit_test_setup(given_reset_when_asked_then_lies_before_or_after_it_only, set_up),
+        cmocka_unit_test_setup(given_queue_when_reset_then_it_counts_as_a_reset, set_up),
         cmocka_unit_test(given_any_bytes_when_read_then_lies_that_can_be_told),
         cmocka_unit_test(given_each_kind_when_written_and_read_then_the_same),
     };
