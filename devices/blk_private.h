@@ -104,7 +104,10 @@ VIO_MUST_CHECK vio_status blk_request_send_again(struct virtio_blk *blk, struct 
 /** Length of the chain for so many bytes of data. */
 unsigned blk_request_n_buffers(const struct virtio_blk *blk, uint32_t data_bytes);
 
-/** What the answer means; a serial number is copied, if it came. A failure is noted, unless the transfer is a guess. */
+/**
+ * What the answer means; a serial number is copied, if it came. A failure is noted, unless the
+ * transfer is a guess.
+ */
 VIO_MUST_CHECK vio_status blk_request_judge(struct virtio_blk *blk, const struct blk_slot *slot,
                                             uint32_t used_len);
 

@@ -10,7 +10,12 @@
 static vio_status driver_open(void *disk, const struct vio_transport *transport,
                               const struct vio_platform *platform)
 {
-    return virtio_blk_open(disk, transport, platform, 0);
+    struct virtio_blk *blk = disk;
+
+    vio_status status = virtio_blk_open(blk, transport, platform, 0);
+    /* The longer way, on which a device has more to lie about. */
+    blk->trust_queue_reset = true;
+    return status;
 }
 
 static void driver_close(void *disk)

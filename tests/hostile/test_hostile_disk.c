@@ -397,7 +397,7 @@ static const struct row answer_rows[] = {
      FAILS(NO_MEMORY, 512)},
     {"no memory to map a block of a read at once",
      {.fail_call = FAKE_CALL_MAP, .fail_nth = 1},
-     WORKS},
+     FAILS(NO_MEMORY, 512)},
     {"no memory to map the first of three requests",
      {.use = DISK_READ_MANY, .fail_call = FAKE_CALL_MAP, .fail_nth = 1},
      WORKS},
