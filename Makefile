@@ -59,6 +59,7 @@ packages-build packages-run packages-test packages-prove packages-coverage: pack
 	@sh tests/install_packages.sh $(PACKAGES_$(shell echo $* | tr a-z A-Z))
 
 # --- The two programs, and those that the tests start ---------------------------------------------
+# What every read runs through is fast, the rest small.
 $(addprefix $(B)/obj/efi/,block_io.o block_io2.o clock_$(ARCH).o pci_window.o platform.o): SPEED := -O2
 $(B)/obj/efi/%.o: efi/%.c | packages-build
 	$(call say,CC)
@@ -72,9 +73,11 @@ $(B)/obj/test/%.o: tests/qemu/programs/%.c | packages-build
 	$(call say,CC)
 	$(Q)mkdir -p $(@D) && $(CC) -Os $(CFLAGS_FREE) $(CFLAGS_UEFI) -c $< -o $@
 
+$(addprefix $(B)/obj/,core/device.o devices/blk.o devices/blk_recover.o devices/blk_setup.o \
+    transports/pci_caps.o): SPEED := -Os
 $(B)/obj/%.o: %.c | packages-build
 	$(call say,CC)
-	$(Q)mkdir -p $(@D) && $(CC) -O2 $(CFLAGS_FREE) -c $< -o $@
+	$(Q)mkdir -p $(@D) && $(CC) $(or $(SPEED),-O2) $(CFLAGS_FREE) -c $< -o $@
 
 $(B)/obj/virtboot.so: $(VIRTBOOT:%.c=$(B)/obj/%.o)
 $(B)/obj/virtio.so: $(VIRTIO:%.c=$(B)/obj/%.o)
