@@ -4,6 +4,7 @@
 #include "boot/settings.h"
 
 #define SETTINGS_FEATURE_COUNT 64
+#define SETTINGS_TIMEOUT_MAX   3600
 #define SETTINGS_FEATURE_VERSION_1                                                                 \
     32 /* virtio 1.4, 6 Reserved Feature Bits: VIRTIO_F_VERSION_1   \
                                        */
@@ -55,41 +56,70 @@ static boot_status settings_set_entry(struct settings *settings, struct text_sli
     return BOOT_OK;
 }
 
-static boot_status settings_decline(struct settings *settings, struct text_slice number)
+/* Decimal digits and nothing else, none of them at all not being a number either. */
+static bool settings_number(struct text_slice text, unsigned max, unsigned *ret_number)
 {
-    unsigned feature = 0;
+    unsigned number = 0;
 
-    for (size_t i = 0; i < number.bytes; i++) {
-        if (!text_is_digit(number.start[i]))
-            return BOOT_ERR_FEATURE_NUMBER;
-        feature = feature * 10 + (unsigned)(number.start[i] - '0');
-        if (feature >= SETTINGS_FEATURE_COUNT)
-            return BOOT_ERR_FEATURE_NUMBER;
+    for (size_t i = 0; i < text.bytes; i++) {
+        if (!text_is_digit(text.start[i]))
+            return false;
+        number = number * 10 + (unsigned)(text.start[i] - '0');
+        if (number > max)
+            return false;
     }
+    *ret_number = number;
+    return true;
+}
+
+static boot_status settings_decline(struct settings *settings, struct text_slice value)
+{
+    unsigned feature;
+
+    if (!settings_number(value, SETTINGS_FEATURE_COUNT - 1, &feature))
+        return BOOT_ERR_FEATURE_NUMBER;
     if (feature == SETTINGS_FEATURE_VERSION_1)
         return BOOT_ERR_FEATURE_REQUIRED;
     settings->declined_features |= UINT64_C(1) << feature;
     return BOOT_OK;
 }
 
+static boot_status settings_set_timeout(struct settings *settings, struct text_slice value)
+{
+    unsigned seconds;
+
+    if (!settings_number(value, SETTINGS_TIMEOUT_MAX, &seconds) || seconds == 0)
+        return BOOT_ERR_TIMEOUT;
+    settings->disk_timeout_s = seconds;
+    return BOOT_OK;
+}
+
+/* The options that take a value. */
+static const struct {
+    const char *name;
+    boot_status (*set)(struct settings *settings, struct text_slice value);
+} settings_with_value[] = {
+    {"--entry", settings_set_entry},
+    {"--decline-feature", settings_decline},
+    {"--disk-timeout", settings_set_timeout},
+};
+
 static boot_status settings_apply(struct settings *settings, struct settings_option option,
                                   struct text_slice *rest)
 {
-    bool is_entry = text_equals(option.name, "--entry");
-    boot_status status;
+    size_t n = sizeof(settings_with_value) / sizeof(settings_with_value[0]);
 
     if (text_equals(option.name, "--help"))
         return settings_set_flag(&option, &settings->show_help);
     if (text_equals(option.name, "--version"))
         return settings_set_flag(&option, &settings->show_version);
-    if (!is_entry && !text_equals(option.name, "--decline-feature"))
-        return BOOT_ERR_UNKNOWN_WORD;
-
-    status = settings_need_value(&option, rest);
-    if (status != BOOT_OK)
-        return status;
-    return is_entry ? settings_set_entry(settings, option.value)
-                    : settings_decline(settings, option.value);
+    for (size_t i = 0; i < n; i++) {
+        if (!text_equals(option.name, settings_with_value[i].name))
+            continue;
+        boot_status status = settings_need_value(&option, rest);
+        return status == BOOT_OK ? settings_with_value[i].set(settings, option.value) : status;
+    }
+    return BOOT_ERR_UNKNOWN_WORD;
 }
 
 /* A quoted name may contain blanks. Without a closing quote all of the line is the name. */
@@ -136,6 +166,7 @@ const char *settings_usage(void)
            "  --decline-feature BIT    do not use feature BIT (0 to 63, but not 32) of any\n"
            "                           virtio disk: works around one whose feature is\n"
            "                           faulty; may be repeated\n"
+           "  --disk-timeout SECONDS   wait so long for a disk to answer (1 to 3600; 30)\n"
            "  --version                show the version and do nothing else\n"
            "  --help                   show version and this text, and do nothing else\n"
            "\n"

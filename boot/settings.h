@@ -19,12 +19,13 @@ struct settings {
     bool show_version;
     struct text_slice entry_name; /**< file name, with or without ".conf"; empty: not asked for */
     uint64_t declined_features;   /**< bit n: do not accept feature n, though a device offers it */
+    uint32_t disk_timeout_s;      /**< 0: not asked for */
 };
 
 /**
  * Understand a command line. Words are separated by blanks; a value follows its option after "=" or
- * as the next word, which must not begin with "--" then. Of --entry the last one counts,
- * --decline-feature adds up.
+ * as the next word, which must not begin with "--" then. Of --entry and --disk-timeout
+ * the last one counts, --decline-feature adds up.
  *
  * @param line               UTF-8; may be empty
  * @param with_program_name  the first word is skipped; it may stand in double quotes. The UEFI
@@ -33,7 +34,8 @@ struct settings {
  * @param ret_settings       written only on success
  * @param ret_bad_word       written only on failure: the word at fault, for the message; may be NULL
  * @return BOOT_OK, BOOT_ERR_UNKNOWN_WORD, BOOT_ERR_OPTION_NO_VALUE, BOOT_ERR_OPTION_VALUE,
- *         BOOT_ERR_ENTRY_NAME, BOOT_ERR_FEATURE_NUMBER, BOOT_ERR_FEATURE_REQUIRED
+ *         BOOT_ERR_ENTRY_NAME, BOOT_ERR_FEATURE_NUMBER, BOOT_ERR_FEATURE_REQUIRED,
+ *         BOOT_ERR_TIMEOUT
  */
 BOOT_MUST_CHECK boot_status settings_parse(struct text_slice line, bool with_program_name,
                                            struct settings *ret_settings,

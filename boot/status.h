@@ -53,6 +53,7 @@ typedef enum boot_status {
     BOOT_ERR_ENTRY_NAME,       /**< --entry wants the name of a file, not a path */
     BOOT_ERR_FEATURE_NUMBER,   /**< no decimal number from 0 to 63 */
     BOOT_ERR_FEATURE_REQUIRED, /**< the driver cannot do without this feature */
+    BOOT_ERR_TIMEOUT,          /**< no number of seconds from 1 to 3600 */
 
     BOOT_STATUS_COUNT /**< how many there are; no status itself */
 } boot_status;

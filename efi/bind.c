@@ -104,6 +104,8 @@ static EFI_STATUS EFIAPI bind_start(EFI_DRIVER_BINDING_PROTOCOL *binding, EFI_HA
         bind_close_pci_io(binding, controller);
         return status;
     }
+    if (driver.policy.request_limit_us)
+        disk->blk.request_limit_us = driver.policy.request_limit_us;
     bind_append(TAKE_POINTER(disk));
     return EFI_SUCCESS;
 }

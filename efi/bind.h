@@ -18,6 +18,7 @@ struct bind_policy {
     /** false: only those that bind_take_over() takes; true: also any that is connected later. */
     bool accepts_any_controller;
     UINT64 declined_features;
+    UINT64 request_limit_us; /**< of virtio_blk; 0: its default */
 };
 
 /**

@@ -241,6 +241,7 @@ static EFI_STATUS main_run(struct boot *boot)
     const struct bind_policy policy = {
         .publish_read_only = true,
         .declined_features = boot->settings.declined_features,
+        .request_limit_us = boot->settings.disk_timeout_s * UINT64_C(1000000),
     };
 
     EFI_STATUS status = bind_install(boot->image, &policy);

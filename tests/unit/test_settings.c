@@ -38,6 +38,7 @@ struct meaning {
     bool show_version;
     const char *entry_name;
     uint64_t declined_features;
+    uint32_t disk_timeout_s;
 };
 
 static void assert_meaning(const struct meaning *expected, bool with_program_name)
@@ -54,30 +55,34 @@ static void assert_meaning(const struct meaning *expected, bool with_program_nam
     assert_int_equal(settings.show_version, expected->show_version);
     assert_slice(settings.entry_name, expected->entry_name);
     assert_true(settings.declined_features == expected->declined_features);
+    assert_int_equal(settings.disk_timeout_s, expected->disk_timeout_s);
     free((void *)line.start);
 }
 
 static void given_valid_line_when_parsed_then_every_setting_is_found(void **state)
 {
     static const struct meaning cases[] = {
-        {"", false, false, "", 0},
-        {"  \t ", false, false, "", 0},
-        {"--help", true, false, "", 0},
-        {"--version", false, true, "", 0},
-        {"--version --help", true, true, "", 0},
-        {"--entry debian.conf", false, false, "debian.conf", 0},
-        {"--entry=debian.conf", false, false, "debian.conf", 0},
-        {"\t--entry \t debian.conf  ", false, false, "debian.conf", 0},
-        {"--entry=a=b", false, false, "a=b", 0},
-        {"--entry -odd", false, false, "-odd", 0},
-        {"--entry=--odd", false, false, "--odd", 0},
-        {"--entry a --entry b", false, false, "b", 0},
-        {"--decline-feature 0", false, false, "", 1},
-        {"--decline-feature=63", false, false, "", UINT64_C(1) << 63},
-        {"--decline-feature 29 --decline-feature=28", false, false, "", 0x30000000},
-        {"--decline-feature 31 --decline-feature 33", false, false, "", 0x280000000},
-        {"--decline-feature 007", false, false, "", 0x80},
-        {"--entry x --decline-feature 5 --help", true, false, "x", 0x20},
+        {"", false, false, "", 0, 0},
+        {"  \t ", false, false, "", 0, 0},
+        {"--help", true, false, "", 0, 0},
+        {"--version", false, true, "", 0, 0},
+        {"--version --help", true, true, "", 0, 0},
+        {"--entry debian.conf", false, false, "debian.conf", 0, 0},
+        {"--entry=debian.conf", false, false, "debian.conf", 0, 0},
+        {"\t--entry \t debian.conf  ", false, false, "debian.conf", 0, 0},
+        {"--entry=a=b", false, false, "a=b", 0, 0},
+        {"--entry -odd", false, false, "-odd", 0, 0},
+        {"--entry=--odd", false, false, "--odd", 0, 0},
+        {"--entry a --entry b", false, false, "b", 0, 0},
+        {"--decline-feature 0", false, false, "", 1, 0},
+        {"--decline-feature=63", false, false, "", UINT64_C(1) << 63, 0},
+        {"--decline-feature 29 --decline-feature=28", false, false, "", 0x30000000, 0},
+        {"--decline-feature 31 --decline-feature 33", false, false, "", 0x280000000, 0},
+        {"--decline-feature 007", false, false, "", 0x80, 0},
+        {"--entry x --decline-feature 5 --help", true, false, "x", 0x20, 0},
+        {"--disk-timeout 1", false, false, "", 0, 1},
+        {"--disk-timeout=3600", false, false, "", 0, 3600},
+        {"--disk-timeout 5 --disk-timeout 007", false, false, "", 0, 7},
     };
 
     (void)state;
@@ -129,6 +134,11 @@ static const struct {
     {"--entry=../x.conf", BOOT_ERR_ENTRY_NAME, "--entry=../x.conf"},
     {"--entry a\\b", BOOT_ERR_ENTRY_NAME, "--entry"},
     {"--entry=a\x07", BOOT_ERR_ENTRY_NAME, "--entry=a\x07"},
+    {"--disk-timeout", BOOT_ERR_OPTION_NO_VALUE, "--disk-timeout"},
+    {"--disk-timeout=0", BOOT_ERR_TIMEOUT, "--disk-timeout=0"},
+    {"--disk-timeout=3601", BOOT_ERR_TIMEOUT, "--disk-timeout=3601"},
+    {"--disk-timeout 1s", BOOT_ERR_TIMEOUT, "--disk-timeout"},
+    {"--disk-timeout 4294967297", BOOT_ERR_TIMEOUT, "--disk-timeout"},
     {"--decline-feature=64", BOOT_ERR_FEATURE_NUMBER, "--decline-feature=64"},
     {"--decline-feature=4294967296", BOOT_ERR_FEATURE_NUMBER, "--decline-feature=4294967296"},
     {"--decline-feature 99999999999999999999999", BOOT_ERR_FEATURE_NUMBER, "--decline-feature"},
