@@ -93,13 +93,13 @@ static void given_valid_line_when_parsed_then_every_setting_is_found(void **stat
 static void given_program_name_when_parsed_then_it_is_skipped(void **state)
 {
     static const struct meaning cases[] = {
-        {"", false, false, "", 0},
-        {"virtboot.efi", false, false, "", 0},
-        {" fs0:\\virtboot.efi --help", true, false, "", 0},
-        {"\"fs0:\\my dir\\virtboot.efi\" --help", true, false, "", 0},
-        {"\"fs0:\\my dir\\virtboot.efi\"", false, false, "", 0},
-        {"\"fs0:\\never closed --help", false, false, "", 0},
-        {"\"", false, false, "", 0},
+        {"", false, false, "", 0, 0},
+        {"virtboot.efi", false, false, "", 0, 0},
+        {" fs0:\\virtboot.efi --help", true, false, "", 0, 0},
+        {"\"fs0:\\my dir\\virtboot.efi\" --help", true, false, "", 0, 0},
+        {"\"fs0:\\my dir\\virtboot.efi\"", false, false, "", 0, 0},
+        {"\"fs0:\\never closed --help", false, false, "", 0, 0},
+        {"\"", false, false, "", 0, 0},
     };
 
     (void)state;
