@@ -68,7 +68,11 @@ static void given_disk_out_of_use_when_reset_then_used_again(void **state)
         efi_disk.device.lie = FAKE_BLK_HONEST;
         assert_int_equal(read_block(0), EFI_DEVICE_ERROR);
 
-        EFI_STATUS status = reset_by(by_io2, FALSE);
+        /* EDK2 calls it once more when it lets go of a disk: no time to bring one back. */
+        assert_int_equal(reset_by(by_io2, FALSE), EFI_SUCCESS);
+        assert_int_equal(read_block(0), EFI_DEVICE_ERROR);
+
+        EFI_STATUS status = reset_by(by_io2, TRUE);
 
         assert_int_equal(status, EFI_SUCCESS);
         assert_int_equal(read_block(0), EFI_SUCCESS);
@@ -99,7 +103,7 @@ given_device_that_cannot_be_brought_up_when_reset_then_error_only_if_extended(vo
         assert_int_equal(reset_by(true, FALSE), EFI_SUCCESS);
         assert_int_equal(read_block(1), EFI_DEVICE_ERROR);
         efi_disk.device.transport.lie = FAKE_HONEST;
-        assert_int_equal(reset_by(true, FALSE), EFI_SUCCESS);
+        assert_int_equal(reset_by(true, TRUE), EFI_SUCCESS);
         assert_int_equal(read_block(1), EFI_SUCCESS);
         assert_int_equal(efi_disk_tear_down(NULL), 0);
         assert_int_equal(efi_disk_set_up(NULL), 0);
