@@ -74,7 +74,7 @@ $(B)/obj/test/%.o: tests/qemu/programs/%.c | packages-build
 	$(Q)mkdir -p $(@D) && $(CC) -Os $(CFLAGS_FREE) $(CFLAGS_UEFI) -c $< -o $@
 
 $(addprefix $(B)/obj/,core/device.o devices/blk.o devices/blk_recover.o devices/blk_setup.o \
-    transports/pci_caps.o): SPEED := -Os
+    transports/pci_caps.o transports/pci_modern.o): SPEED := -Os
 $(B)/obj/%.o: %.c | packages-build
 	$(call say,CC)
 	$(Q)mkdir -p $(@D) && $(CC) $(or $(SPEED),-O2) $(CFLAGS_FREE) -c $< -o $@

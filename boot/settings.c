@@ -56,7 +56,7 @@ static boot_status settings_set_entry(struct settings *settings, struct text_sli
     return BOOT_OK;
 }
 
-/* Decimal digits and nothing else, none of them at all not being a number either. */
+/* Decimal digits and nothing else; a value is never empty. */
 static bool settings_number(struct text_slice text, unsigned max, unsigned *ret_number)
 {
     unsigned number = 0;

@@ -364,13 +364,16 @@ bool virtio_blk_refresh(struct virtio_blk *blk)
     struct vio_failure before = blk->device.failure;
     struct setup_config config = {0};
 
-    if (blk->dead != VIO_OK || !vio_device_config_has_changed(&blk->device))
+    if (blk->dead != VIO_OK)
         return false;
-    /* All ones is a generation as well. */
+    /* First: what nobody answers for reads as some generation, too, and perhaps as the same one. */
     if (vio_device_check_alive(&blk->device) == VIO_ERR_GONE) {
         blk_recover_give_up(blk, VIO_ERR_GONE);
         return false;
     }
+    blk->device.failure = before;
+    if (!vio_device_config_has_changed(&blk->device))
+        return false;
     vio_status status = vio_device_read_config(&blk->device, setup_fields, 1, &config);
     if (status == VIO_OK)
         status = setup_judge_capacity(blk, config.capacity, blk->info.block_bytes);

@@ -9,12 +9,6 @@
 /* Above the firmware's drivers (0x10), so that ours goes first when both are asked. */
 #define BIND_VERSION 0x20
 
-/*
- * EDK2's disk driver takes the memory of 64 blocks, for the disk and for each partition: one disk
- * with blocks of 2 MiB would leave a small machine's kernel none.
- */
-#define BIND_SEARCHED_BLOCK_BYTES_MAX (64u << 10)
-
 static struct {
     struct bind_policy policy;
     struct disk *disks;
@@ -250,7 +244,7 @@ static UINTN bind_for_each_virtio_disk(void (*visit)(EFI_HANDLE controller))
 /* Partition and file system drivers see no file system on a disk that fails, and say nothing. */
 static void bind_connect_file_systems(struct disk *disk)
 {
-    if (disk->blk.info.block_bytes > BIND_SEARCHED_BLOCK_BYTES_MAX)
+    if (!disk_is_searched(disk))
         message_line(L"%s: its blocks are too large for file systems to be looked for", disk->name);
     else
         bind_connect_firmware(disk->controller);

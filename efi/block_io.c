@@ -191,6 +191,8 @@ static EFI_STATUS EFIAPI block_io_flush(EFI_BLOCK_IO_PROTOCOL *protocol)
     struct block_io *block_io = block_io_from(protocol);
     struct virtio_blk_transfer transfer = {.operation = VIRTIO_BLK_FLUSH};
 
+    if (!block_io->media.MediaPresent)
+        return EFI_NO_MEDIA;
     /* Who sees read-only media has written nothing that could be flushed. */
     return block_io->media.ReadOnly ? block_io_do_nothing(block_io)
                                     : block_io_run(block_io, &transfer);
@@ -278,6 +280,14 @@ EFI_STATUS block_io_set_writable(struct block_io *block_io, bool writable)
     block_io->media.ReadOnly = block_io->blk->info.read_only || !writable;
     block_io->media.MediaId++;
     return EFI_SUCCESS;
+}
+
+void block_io_close_device(struct block_io *block_io)
+{
+    EFI_TPL old_tpl = BS->RaiseTPL(TPL_NOTIFY);
+
+    virtio_blk_close(block_io->blk);
+    BS->RestoreTPL(old_tpl);
 }
 
 void block_io_release(struct block_io *block_io)

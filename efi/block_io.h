@@ -92,6 +92,12 @@ bool block_io_refresh(struct block_io *block_io);
 EFI_STATUS block_io_set_writable(struct block_io *block_io, bool writable);
 
 /**
+ * Close the device in such a way that no timer of ours gets in between: calls that are outstanding
+ * end when it has let go of their buffers, and not before.
+ */
+void block_io_close_device(struct block_io *block_io);
+
+/**
  * Free what the protocols' life has collected, once nobody has them any more and the device is
  * closed.
  */

@@ -213,9 +213,11 @@ static EFI_STATUS EFIAPI block_io2_write(EFI_BLOCK_IO2_PROTOCOL *protocol, UINT3
 static EFI_STATUS EFIAPI block_io2_flush(EFI_BLOCK_IO2_PROTOCOL *protocol,
                                          EFI_BLOCK_IO2_TOKEN *token)
 {
+    struct block_io *block_io = block_io2_from(protocol);
     const struct virtio_blk_transfer transfer = {.operation = VIRTIO_BLK_FLUSH};
 
-    return block_io2_start(block_io2_from(protocol), token, &transfer);
+    return block_io->media.MediaPresent ? block_io2_start(block_io, token, &transfer)
+                                        : EFI_NO_MEDIA;
 }
 
 EFI_STATUS block_io2_open(struct block_io *block_io)

@@ -128,16 +128,26 @@ static EFI_STATUS disk_reconnect(struct disk *disk)
 void disk_refresh(struct disk *disk)
 {
     if (block_io_refresh(&disk->block_io))
-        disk->must_reconnect = true;
+        disk->must_reconnect = disk_is_searched(disk);
     if (disk->must_reconnect)
         (void)disk_reconnect(disk); /* who does not let go now is asked again the next time */
 }
 
 EFI_STATUS disk_set_writable(struct disk *disk, bool writable)
 {
-    EFI_STATUS status = block_io_set_writable(&disk->block_io, writable);
+    EFI_BLOCK_IO_PROTOCOL *protocol = &disk->block_io.protocol;
 
-    return EFI_ERROR(status) ? status : disk_reconnect(disk);
+    /* Read-only media is not flushed any more. */
+    EFI_STATUS status = writable ? EFI_SUCCESS : protocol->FlushBlocks(protocol);
+    if (!EFI_ERROR(status))
+        status = block_io_set_writable(&disk->block_io, writable);
+    if (EFI_ERROR(status))
+        return status;
+    status = disk_reconnect(disk);
+    if (EFI_ERROR(status) && writable)
+        (void)block_io_set_writable(&disk->block_io,
+                                    false); /* nobody is to find it writable later */
+    return status;
 }
 
 static VOID EFIAPI disk_on_refresh(EFI_EVENT event, VOID *context)
@@ -172,7 +182,7 @@ static void disk_close_event(EFI_EVENT *event)
 static void disk_close_device(struct disk *disk)
 {
     disk_close_event(&disk->refresh_timer);
-    virtio_blk_close(&disk->blk);
+    block_io_close_device(&disk->block_io);
     block_io2_close(&disk->block_io);
     block_io_release(&disk->block_io);
     disk_close_event(&disk->exit_event);
@@ -296,6 +306,11 @@ EFI_STATUS disk_close(struct disk *disk)
     disk_close_device(disk);
     disk_restore_function(disk);
     return EFI_SUCCESS;
+}
+
+bool disk_is_searched(const struct disk *disk)
+{
+    return disk->blk.info.block_bytes <= DISK_SEARCHED_BLOCK_BYTES_MAX;
 }
 
 bool disk_has_failed(const struct disk *disk)

@@ -19,6 +19,12 @@
 #include "efi/uefi.h"
 #include "transports/pci_modern.h"
 
+/**
+ * EDK2's disk driver takes the memory of 64 blocks, for the disk and for each partition: one disk
+ * with blocks of 2 MiB would leave a small machine's kernel none.
+ */
+#define DISK_SEARCHED_BLOCK_BYTES_MAX (64u << 10)
+
 struct disk {
     EFI_HANDLE controller;
     EFI_PCI_IO_PROTOCOL *pci_io;
@@ -79,6 +85,9 @@ void disk_refresh(struct disk *disk);
  * @return EFI_SUCCESS; EFI_WRITE_PROTECTED as block_io_set_writable(); what the firmware answered
  */
 EFI_STATUS disk_set_writable(struct disk *disk, bool writable);
+
+/** Whether file systems are to be looked for on this open disk. */
+bool disk_is_searched(const struct disk *disk);
 
 /** Whether the last request of this open disk failed, so that disk_report_failure() knows why. */
 bool disk_has_failed(const struct disk *disk);

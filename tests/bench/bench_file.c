@@ -18,15 +18,16 @@ static EFI_FILE_IO_INTERFACE *find_volume(struct bench_disk *disk)
 
 static enum bench_result read_all(EFI_FILE_HANDLE file, VOID *chunk, struct bench_time *time)
 {
-    uint64_t start = bench_now();
+    uint64_t start = bench_now(), all_bytes = 0;
 
     for (UINTN bytes = CHUNK_BYTES; bytes != 0;) {
         bytes = CHUNK_BYTES;
         if (EFI_ERROR(file->Read(file, &bytes, chunk)))
             return BENCH_FAILED;
+        all_bytes += bytes;
     }
     time->ticks = bench_now() - start;
-    return BENCH_OK;
+    return all_bytes ? BENCH_OK : BENCH_WRONG;
 }
 
 enum bench_result bench_read_file(struct bench_disk *disk, const struct bench_line *line,

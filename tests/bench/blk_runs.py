@@ -130,6 +130,9 @@ class Job:
         return "".join(lines)
 
 
+# On a disk without content these are there to be seen, and no goal hangs on them.
+LARGE_AND_SMALL = {SEQUENTIAL_1M: 64, SEQUENTIAL_1M_8: 64, SEQUENTIAL_512: 256}
+
 JOBS = (
     Job(
         "file",
@@ -147,19 +150,37 @@ JOBS = (
     Job(
         "null-0",
         "null-co, no latency",
-        {RANDOM_4K: 1024, RANDOM_4K_8: 4096, RANDOM_4K_32: 8192, SEQUENTIAL_64K: 512},
+        {
+            RANDOM_4K: 1024,
+            RANDOM_4K_8: 4096,
+            RANDOM_4K_32: 8192,
+            SEQUENTIAL_64K: 512,
+            **LARGE_AND_SMALL,
+        },
         latency_us=0,
     ),
     Job(
         "null-100us",
         "null-co, 100 us",
-        {RANDOM_4K: 512, RANDOM_4K_8: 2048, RANDOM_4K_32: 8192, SEQUENTIAL_64K: 256},
+        {
+            RANDOM_4K: 512,
+            RANDOM_4K_8: 2048,
+            RANDOM_4K_32: 8192,
+            SEQUENTIAL_64K: 256,
+            **LARGE_AND_SMALL,
+        },
         latency_us=100,
     ),
     Job(
         "null-1ms",
         "null-co, 1 ms",
-        {RANDOM_4K: 128, RANDOM_4K_8: 1024, RANDOM_4K_32: 4096, SEQUENTIAL_64K: 256},
+        {
+            RANDOM_4K: 128,
+            RANDOM_4K_8: 1024,
+            RANDOM_4K_32: 4096,
+            SEQUENTIAL_64K: 256,
+            **LARGE_AND_SMALL,
+        },
         latency_us=1000,
     ),
     Job(

@@ -60,7 +60,7 @@ void efi_disk_close(void)
     if (!is_open)
         return;
     is_open = false;
-    virtio_blk_close(&efi_disk.blk);
+    block_io_close_device(&efi_disk.block_io);
     block_io2_close(&efi_disk.block_io);
     block_io_release(&efi_disk.block_io);
 }

@@ -22,6 +22,7 @@ LARGE = 12 * MIB
 LARGE_BLOCKS = LARGE // SECTOR_BYTES
 
 READ_TRACE = "virtio_blk_handle_read "
+WATCH_S = 20
 
 # ACPI's registers to eject a device of QEMU: which bus, and which slot of it.
 PC_SELECT, PC_EJECT = 0xAE10, 0xAE08
@@ -99,8 +100,41 @@ def test_given_disk_torn_out_in_the_middle_of_a_read_when_read_then_there_is_no_
     assert other == [data_answer("checksum", bystander.path.read_bytes())]
 
 
+@pytest.mark.parametrize("where", sorted(SLOTS))
+def test_given_idle_disk_when_torn_out_then_its_media_is_gone_and_a_reset_disk_goes_on(
+    where: str, folder: Path, tools: Tools
+) -> None:
+    slot, socket = SLOTS[where], folder / "qtest"
+    victim = raw_image(folder / "victim.img", MIB, seed=402)
+    bystander = raw_image(folder / "bystander.img", MIB, seed=403)
+    disks = [Disk(victim, options=slot.options, boot=False), Disk(bystander, boot=False)]
+
+    with ProbeMachine(
+        disks,
+        tools,
+        machine=slot.machine,
+        first_arguments=slot.first_arguments,
+        extra_arguments=Qtest.arguments(socket),
+    ) as machine:
+        machine.load()
+        begun = machine.begin(slot.name, f"watch {WATCH_S}", "read 0 8", "flush", "flush2")
+        machine.wait_for_new(begun, "watch: started")
+        tear_out(machine, slot, socket)
+        answers = machine.end(slot.name, begun)
+        other = machine.probe(slot_name(BYSTANDER), "reset", "checksum")
+        machine.finish()
+
+    assert answers == [
+        "watch: started",
+        "watch: Media changed",
+        "read: No Media 4096 bytes crc32 00000000",
+        "flush: No Media",
+        "flush2: No Media",
+    ]
+    assert other == ["reset: Success", data_answer("checksum", bystander.path.read_bytes())]
+
+
 OLD_MIB, GROWN_MIB, SHRUNK_MIB = 70, 90, 80
-WATCH_S = 20
 
 
 @dataclass(frozen=True)

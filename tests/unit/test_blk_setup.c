@@ -263,7 +263,7 @@ static void change_capacity(uint64_t sectors)
     disk.transport.generation++;
 }
 
-static void given_unchanged_configuration_when_refreshed_then_one_register_is_read(void **state)
+static void given_unchanged_configuration_when_refreshed_then_two_registers_are_read(void **state)
 {
     /* Checks: CFG-2 */
     (void)state;
@@ -273,7 +273,8 @@ static void given_unchanged_configuration_when_refreshed_then_one_register_is_re
 
     assert_false(virtio_blk_refresh(&blk));
 
-    assert_int_equal(fake_log_length(), 1);
+    assert_int_equal(fake_log_length(), 2);
+    assert_int_equal(fake_log_count(FAKE_STATUS_READ), 1);
     assert_int_equal(fake_log_count(FAKE_GENERATION_READ), 1);
     assert_int_equal(blk.info.capacity_sectors, DISK_SECTORS);
     close_disk();
@@ -382,6 +383,21 @@ static void given_smaller_disk_when_transfers_wait_then_those_beyond_its_end_fai
     close_disk();
 }
 
+/* Where a bus answers with zeroes, the generation can be what it was. */
+static void given_registers_that_read_as_0_when_refreshed_then_out_of_use(void **state)
+{
+    (void)state;
+    disk.transport.generation = 0;
+    open_disk();
+    disk.transport.status = 0;
+
+    assert_false(virtio_blk_refresh(&blk));
+
+    assert_true(virtio_blk_is_gone(&blk));
+    assert_dead(VIO_ERR_GONE);
+    close_disk();
+}
+
 static void given_device_that_is_gone_when_refreshed_then_out_of_use(void **state)
 {
     (void)state;
@@ -413,12 +429,13 @@ int main(void)
         DISK_TEST(given_cache_that_nothing_flushes_when_opened_then_set_to_writethrough),
         DISK_TEST(given_read_only_disk_when_opened_then_its_cache_is_left_alone),
         DISK_TEST(given_configuration_that_ends_before_the_mode_when_opened_then_not_touched),
-        DISK_TEST(given_unchanged_configuration_when_refreshed_then_one_register_is_read),
+        DISK_TEST(given_unchanged_configuration_when_refreshed_then_two_registers_are_read),
         DISK_TEST(given_other_capacity_when_refreshed_then_taken_over),
         DISK_TEST(given_senseless_capacity_when_refreshed_then_0_until_there_is_another),
         DISK_TEST(given_capacity_that_changes_while_it_is_read_when_refreshed_then_not_torn),
         DISK_TEST(given_configuration_in_motion_when_refreshed_then_0_until_it_rests),
         DISK_TEST(given_smaller_disk_when_transfers_wait_then_those_beyond_its_end_fail),
+        DISK_TEST(given_registers_that_read_as_0_when_refreshed_then_out_of_use),
         DISK_TEST(given_device_that_is_gone_when_refreshed_then_out_of_use),
     };
 

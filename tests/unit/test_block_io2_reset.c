@@ -264,6 +264,36 @@ static void given_timer_refused_when_started_then_the_next_call_sets_it(void **s
     efi_assert_signalled(1, EFI_SUCCESS);
 }
 
+/* The firmware's clock ticks while the device takes its time to let go. */
+static void tick_while_it_resets(void *context)
+{
+    unsigned *n_early = context;
+
+    fake_uefi_tick();
+    if (efi_disk.device.transport.status != 0)
+        *n_early += efi_tokens[0].n_signalled;
+}
+
+static void given_slow_reset_when_closed_then_no_timer_gives_a_buffer_back_before(void **state)
+{
+    unsigned n_early = 0;
+
+    (void)state;
+    efi_disk_open(false);
+    efi_disk_start_read(0, 0, 1);
+    efi_disk.device.transport.lie = FAKE_RESET_SLOW;
+    efi_disk.device.transport.lie_count = 5;
+    efi_disk.platform.on_wait = tick_while_it_resets;
+    efi_disk.platform.on_wait_context = &n_early;
+
+    efi_disk_close();
+
+    efi_disk.platform.on_wait = NULL;
+    assert_int_equal(efi_disk.device.transport.lie_count, 0);
+    assert_int_equal(n_early, 0);
+    efi_assert_signalled(0, EFI_NO_MEDIA);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -279,6 +309,7 @@ int main(void)
         EFI_DISK_TEST(given_token_that_reads_on_when_closed_then_refused),
         EFI_DISK_TEST(given_no_memory_or_no_event_when_opened_then_nothing_is_left_behind),
         EFI_DISK_TEST(given_timer_refused_when_started_then_the_next_call_sets_it),
+        EFI_DISK_TEST(given_slow_reset_when_closed_then_no_timer_gives_a_buffer_back_before),
     };
 
     return cmocka_run_group_tests_name("block_io2_reset", tests, NULL, NULL);

@@ -41,7 +41,7 @@ EFI_STATUS efi_main(EFI_HANDLE self, EFI_SYSTEM_TABLE *system);
 #define MS_PER_TICKS   10000u /* EFI timers count in 100 ns */
 #define IDENTIFY_BYTES 64u
 
-/* What GNU-EFI 3.0.15 lacks: UEFI 2.10, 13.13 Erase Block and 13.11 Disk Info. */
+/* What GNU-EFI 3.0.15 lacks: UEFI 2.10, 13.12 Erase Block; PI 1.7, Disk Info. */
 typedef struct erase_block_protocol {
     UINT64 Revision;
     UINT32 EraseLengthGranularity;
@@ -381,7 +381,7 @@ static EFI_STATUS run_flush2(struct disk *disk, const UINT64 *numbers)
 static EFI_STATUS run_reset(struct disk *disk, const UINT64 *numbers)
 {
     (void)numbers;
-    return report(disk, L"reset", disk->block_io->Reset(disk->block_io, FALSE));
+    return report(disk, L"reset", disk->block_io->Reset(disk->block_io, TRUE));
 }
 
 static EFI_STATUS run_erase(struct disk *disk, const UINT64 *numbers)
