@@ -125,8 +125,8 @@ EFI_STATUS block_io_do_reset(struct block_io *block_io, BOOLEAN extended_verific
     vio_status result = VIO_OK;
 
     EFI_TPL old_tpl = BS->RaiseTPL(TPL_NOTIFY);
-    /* Programs call this before they use a disk: one that is well and idle is left alone. */
-    if (extended_verification || block_io->n_outstanding || virtio_blk_is_out_of_use(blk)) {
+    /* Programs call this before they use a disk, and EDK2 after that: one that is idle is left alone. */
+    if (extended_verification || block_io->n_outstanding) {
         read_ahead_drop(&block_io->read_ahead);
         result = virtio_blk_reset(blk);
         block_io2_signal(block_io);

@@ -117,9 +117,9 @@ uint64_t block_io_sector(const struct block_io *block_io, EFI_LBA lba);
 EFI_STATUS block_io_run(struct block_io *block_io, struct virtio_blk_transfer *transfer);
 
 /**
- * 13.9.2: all that is outstanding ends with EFI_ABORTED, and a disk that was out of use is brought
- * back. One that is well and idle is reset only for extended verification, which also is what it
- * takes to be told by EFI_DEVICE_ERROR that it failed.
+ * 13.9.2: all that is outstanding ends with EFI_ABORTED. With extended verification the device is
+ * reset even if nothing is, a disk that was out of use is brought back, and EFI_DEVICE_ERROR says
+ * that this failed.
  */
 EFI_STATUS block_io_do_reset(struct block_io *block_io, BOOLEAN extended_verification);
 

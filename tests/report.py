@@ -53,7 +53,8 @@ class Result:
 
     @property
     def key(self) -> tuple[str, str]:
-        return self.file, self.name.split("[")[0]
+        # pytest-xdist puts the test's group behind its name.
+        return self.file, re.split(r"[\[@]", self.name)[0]
 
 
 def failed(file: str, name: str, message: str) -> Result:

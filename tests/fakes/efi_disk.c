@@ -177,3 +177,19 @@ void efi_assert_outstanding(unsigned index)
     assert_int_equal(efi_tokens[index].n_signalled, 0);
     assert_int_equal(efi_tokens[index].token.TransactionStatus, TOKEN_UNWRITTEN);
 }
+
+EFI_STATUS efi_disk_read_block(EFI_LBA lba)
+{
+    EFI_BLOCK_IO_PROTOCOL *io = efi_disk_io();
+
+    return io->ReadBlocks(io, efi_disk_media_id(), lba, EFI_DISK_BLOCK_BYTES, efi_disk_place(lba));
+}
+
+void efi_tick_until_signalled(unsigned index)
+{
+    for (unsigned i = 0; efi_tokens[index].n_signalled == 0; i++) {
+        assert_true(i < 10000);
+        efi_disk_answer();
+        fake_uefi_tick();
+    }
+}

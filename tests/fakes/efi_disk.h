@@ -76,6 +76,12 @@ void efi_disk_start_read(unsigned index, EFI_LBA lba, UINTN n_blocks);
 void efi_disk_start_write(unsigned index, EFI_LBA lba, UINTN n_blocks);
 void efi_disk_start_flush(unsigned index);
 
+/** Read one block by EFI_BLOCK_IO to its place in the buffer. */
+EFI_STATUS efi_disk_read_block(EFI_LBA lba);
+
+/** The device answers and the firmware's clock ticks until the token is signalled. */
+void efi_tick_until_signalled(unsigned index);
+
 /** Fails the test unless it was signalled once, with this status. */
 void efi_assert_signalled(unsigned index, EFI_STATUS status);
 

@@ -34,6 +34,8 @@ USUAL_FEATURES = (
     Feature.VERSION_1,
 )
 
+# Chunks of read-ahead and a read: no more are in flight at the same time while booting.
+MAY_BE_UNREAD = 64
 LATE_S = 1.5
 EARLY_S = 0.1
 FLICKER_S = 0.02
@@ -353,10 +355,11 @@ def available_ring_overwritten(disk: LyingBackEnd, request: Request) -> None:
 
 @lie
 def used_ring_overwritten(disk: LyingBackEnd, request: Request) -> None:
-    """All elements but the one that the driver has still to read."""
-    keep = disk.queue.used_next % disk.queue.size
-    _spoil(disk.queue.used_ring[4 : 4 + 8 * keep])
-    _spoil(disk.queue.used_ring[4 + 8 * (keep + 1) : -2])
+    """All elements but those that the driver may still have to read: as many as it has in flight."""
+    size, next_slot = disk.queue.size, disk.queue.used_next % disk.queue.size
+    for slot in range(size):
+        if (next_slot - slot) % size > MAY_BE_UNREAD:
+            _spoil(disk.queue.used_ring[4 + 8 * slot : 4 + 8 * (slot + 1)])
     disk.put_truth(request)
 
 

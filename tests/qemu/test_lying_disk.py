@@ -369,7 +369,8 @@ def test_given_disk_that_falls_silent_when_another_has_a_kernel_then_it_boots_af
     result, (report,) = outcome.result, outcome.reports
     assert_errors(result.text, 0, row.errors)
     if row.lie == "never_answered":
-        assert_told(report)
+        # Reset once, and asked again.
+        assert [session.lies > 0 for session in report.of(VIRTBOOT)] == [True, True]
     else:
         assert report.died_under == VIRTBOOT
     assert_broken_off(result, 0, debian_image)

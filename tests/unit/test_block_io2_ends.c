@@ -6,22 +6,6 @@
 
 #define BLOCK EFI_DISK_BLOCK_BYTES
 
-static EFI_STATUS read_block(EFI_LBA lba)
-{
-    EFI_BLOCK_IO_PROTOCOL *io = efi_disk_io();
-
-    return io->ReadBlocks(io, efi_disk_media_id(), lba, BLOCK, efi_disk_place(lba));
-}
-
-static void tick_until_signalled(unsigned index)
-{
-    for (unsigned i = 0; efi_tokens[index].n_signalled == 0; i++) {
-        assert_true(i < 10000);
-        efi_disk_answer();
-        fake_uefi_tick();
-    }
-}
-
 /* --- Order ------------------------------------------------------------------------------------ */
 
 static void
@@ -44,8 +28,8 @@ given_calls_outstanding_when_flushed_then_sent_and_signalled_after_all_of_them(v
     for (unsigned i = 0; i < 3; i++)
         efi_assert_signalled(i, EFI_SUCCESS);
     efi_assert_outstanding(3);
-    tick_until_signalled(3);
-    tick_until_signalled(4);
+    efi_tick_until_signalled(3);
+    efi_tick_until_signalled(4);
     assert_int_equal(efi_disk.device.requests[3].type, VIRTIO_BLK_T_FLUSH);
     assert_int_equal(efi_disk.device.requests[4].type, VIRTIO_BLK_T_IN);
     efi_assert_signalled(3, EFI_SUCCESS);
@@ -76,7 +60,8 @@ static void given_writes_outstanding_when_read_blocking_then_their_data_is_seen(
     efi_disk.device.order = FAKE_BLK_REVERSED;
     efi_disk_open(false);
     for (unsigned i = 0; i < 8; i++)
-        assert_int_equal(read_block(100 + i), EFI_SUCCESS); /* what follows is read ahead */
+        assert_int_equal(efi_disk_read_block(100 + i),
+                         EFI_SUCCESS); /* what follows is read ahead */
     efi_disk_fill(100, 200, 0x77);
     efi_disk_start_write(0, 100, 200);
 
@@ -113,13 +98,13 @@ static void given_stream_when_written_with_a_token_then_read_ahead_data_is_not_u
     (void)state;
     efi_disk_open(false);
     for (EFI_LBA lba = 0; lba < 8; lba++)
-        assert_int_equal(read_block(lba), EFI_SUCCESS);
+        assert_int_equal(efi_disk_read_block(lba), EFI_SUCCESS);
     efi_disk_fill(8, 1, 0x42);
     efi_disk_start_write(0, 8, 1);
-    tick_until_signalled(0);
+    efi_tick_until_signalled(0);
     efi_disk_fill(8, 1, 0);
 
-    assert_int_equal(read_block(8), EFI_SUCCESS);
+    assert_int_equal(efi_disk_read_block(8), EFI_SUCCESS);
 
     assert_int_equal(*efi_disk_place(8), 0x42);
     efi_assert_was_read(8, 1);
@@ -139,7 +124,7 @@ static void given_more_tokens_than_fit_when_started_then_all_are_signalled(void 
         for (unsigned i = 0; i < EFI_TOKENS_MAX; i++)
             efi_disk_start_read(i, i, 1);
         for (unsigned i = 0; i < EFI_TOKENS_MAX; i++)
-            tick_until_signalled(i);
+            efi_tick_until_signalled(i);
 
         for (unsigned i = 0; i < EFI_TOKENS_MAX; i++) {
             efi_assert_signalled(i, EFI_SUCCESS);
@@ -171,13 +156,13 @@ given_no_pool_when_one_too_many_is_started_then_out_of_resources_and_nothing_los
     efi_assert_outstanding(n);
     efi_disk_start_read(n + 1, n + 1, 1);
     for (unsigned i = 0; i < n; i++)
-        tick_until_signalled(i);
-    tick_until_signalled(n + 1);
+        efi_tick_until_signalled(i);
+    efi_tick_until_signalled(n + 1);
     for (unsigned i = 0; i < n; i++)
         efi_assert_signalled(i, EFI_SUCCESS);
     efi_assert_outstanding(n);
     efi_disk_start_read(n, n, 1);
-    tick_until_signalled(n);
+    efi_tick_until_signalled(n);
     efi_assert_was_read(0, n + 2);
 }
 
@@ -283,7 +268,7 @@ static void given_write_without_answer_when_deadline_is_over_then_device_error(v
 
     efi_assert_signalled(0, EFI_DEVICE_ERROR);
     assert_int_equal(fake_uefi_timers(), 0);
-    assert_int_equal(read_block(5), EFI_SUCCESS);
+    assert_int_equal(efi_disk_read_block(5), EFI_SUCCESS);
 }
 
 static void given_device_gone_when_ticking_then_no_media(void **state)
@@ -334,7 +319,7 @@ static void given_repair_is_kept_when_read_with_tokens_then_seen(void **state)
     efi_assert_was_read(2, 2);
     memset(efi_disk.buffer, 0, 4 * BLOCK);
     efi_disk_start_read(1, 1, 1);
-    tick_until_signalled(1);
+    efi_tick_until_signalled(1);
 
     assert_memory_equal(efi_disk_place(1), header, BLOCK);
     EFI_BLOCK_IO2_PROTOCOL *io2 = efi_disk_io2();

@@ -5,22 +5,6 @@
 
 #define BLOCK EFI_DISK_BLOCK_BYTES
 
-static EFI_STATUS read_block(EFI_LBA lba)
-{
-    EFI_BLOCK_IO_PROTOCOL *io = efi_disk_io();
-
-    return io->ReadBlocks(io, efi_disk_media_id(), lba, BLOCK, efi_disk_place(lba));
-}
-
-static void tick_until_signalled(unsigned index)
-{
-    for (unsigned i = 0; efi_tokens[index].n_signalled == 0; i++) {
-        assert_true(i < 10000);
-        efi_disk_answer();
-        fake_uefi_tick();
-    }
-}
-
 /* --- Reset() ---------------------------------------------------------------------------------- */
 
 static EFI_STATUS reset_by(bool by_io2, BOOLEAN extended_verification)
@@ -47,10 +31,10 @@ static void given_tokens_outstanding_when_reset_then_all_are_aborted_and_buffers
         assert_int_equal(fake_platform_live(&efi_disk.platform, FAKE_CALL_MAP), 0);
         fake_uefi_tick();
         assert_int_equal(fake_uefi_timers(), 0);
-        assert_int_equal(read_block(7), EFI_SUCCESS);
+        assert_int_equal(efi_disk_read_block(7), EFI_SUCCESS);
         efi_assert_was_read(7, 1);
         efi_disk_start_read(4, 300, 1);
-        tick_until_signalled(4);
+        efi_tick_until_signalled(4);
         efi_assert_signalled(4, EFI_SUCCESS);
         assert_int_equal(efi_disk_tear_down(NULL), 0);
         assert_int_equal(efi_disk_set_up(NULL), 0);
@@ -64,17 +48,21 @@ static void given_disk_out_of_use_when_reset_then_used_again(void **state)
         efi_disk.device.lie = FAKE_BLK_IDX_JUMPS;
         efi_disk.device.lie_value = 1000;
         efi_disk_open(true);
-        assert_int_equal(read_block(0), EFI_DEVICE_ERROR);
+        assert_int_equal(efi_disk_read_block(0), EFI_DEVICE_ERROR);
         efi_disk.device.lie = FAKE_BLK_HONEST;
-        assert_int_equal(read_block(0), EFI_DEVICE_ERROR);
+        assert_int_equal(efi_disk_read_block(0), EFI_DEVICE_ERROR);
 
-        EFI_STATUS status = reset_by(by_io2, FALSE);
+        /* EDK2 calls it once more when it lets go of a disk: no time to bring one back. */
+        assert_int_equal(reset_by(by_io2, FALSE), EFI_SUCCESS);
+        assert_int_equal(efi_disk_read_block(0), EFI_DEVICE_ERROR);
+
+        EFI_STATUS status = reset_by(by_io2, TRUE);
 
         assert_int_equal(status, EFI_SUCCESS);
-        assert_int_equal(read_block(0), EFI_SUCCESS);
+        assert_int_equal(efi_disk_read_block(0), EFI_SUCCESS);
         efi_assert_was_read(0, 1);
         efi_disk_start_read(0, 9, 1);
-        tick_until_signalled(0);
+        efi_tick_until_signalled(0);
         efi_assert_signalled(0, EFI_SUCCESS);
         assert_int_equal(efi_disk_tear_down(NULL), 0);
         assert_int_equal(efi_disk_set_up(NULL), 0);
@@ -94,13 +82,13 @@ given_device_that_cannot_be_brought_up_when_reset_then_error_only_if_extended(vo
 
         assert_int_equal(status, extended ? EFI_DEVICE_ERROR : EFI_SUCCESS);
         efi_assert_signalled(0, EFI_ABORTED);
-        assert_int_equal(read_block(1), EFI_DEVICE_ERROR);
+        assert_int_equal(efi_disk_read_block(1), EFI_DEVICE_ERROR);
         /* EDK2's disk I/O driver lets go of a disk only if this succeeds; nothing is outstanding. */
         assert_int_equal(reset_by(true, FALSE), EFI_SUCCESS);
-        assert_int_equal(read_block(1), EFI_DEVICE_ERROR);
+        assert_int_equal(efi_disk_read_block(1), EFI_DEVICE_ERROR);
         efi_disk.device.transport.lie = FAKE_HONEST;
-        assert_int_equal(reset_by(true, FALSE), EFI_SUCCESS);
-        assert_int_equal(read_block(1), EFI_SUCCESS);
+        assert_int_equal(reset_by(true, TRUE), EFI_SUCCESS);
+        assert_int_equal(efi_disk_read_block(1), EFI_SUCCESS);
         assert_int_equal(efi_disk_tear_down(NULL), 0);
         assert_int_equal(efi_disk_set_up(NULL), 0);
     }
@@ -110,7 +98,7 @@ static void given_idle_disk_when_reset_then_left_alone_unless_extended(void **st
 {
     (void)state;
     efi_disk_open(true);
-    assert_int_equal(read_block(0), EFI_SUCCESS);
+    assert_int_equal(efi_disk_read_block(0), EFI_SUCCESS);
     unsigned n_resets = efi_disk.device.n_resets;
 
     assert_int_equal(reset_by(false, FALSE), EFI_SUCCESS);
@@ -122,7 +110,7 @@ static void given_idle_disk_when_reset_then_left_alone_unless_extended(void **st
         n_resets = efi_disk.device.n_resets;
     }
 
-    assert_int_equal(read_block(1), EFI_SUCCESS);
+    assert_int_equal(efi_disk_read_block(1), EFI_SUCCESS);
     efi_assert_was_read(0, 2);
 }
 
@@ -131,13 +119,13 @@ static void given_reading_ahead_when_reset_then_stream_goes_on_with_right_data(v
     (void)state;
     efi_disk_open(true);
     for (EFI_LBA lba = 0; lba < 8; lba++)
-        assert_int_equal(read_block(lba), EFI_SUCCESS);
+        assert_int_equal(efi_disk_read_block(lba), EFI_SUCCESS);
 
     assert_int_equal(reset_by(false, TRUE), EFI_SUCCESS);
 
     assert_int_equal(fake_platform_live(&efi_disk.platform, FAKE_CALL_MAP), 0);
     for (EFI_LBA lba = 8; lba < 400; lba++)
-        assert_int_equal(read_block(lba), EFI_SUCCESS);
+        assert_int_equal(efi_disk_read_block(lba), EFI_SUCCESS);
     efi_assert_was_read(0, 400);
 }
 
@@ -256,7 +244,7 @@ static void given_no_memory_or_no_event_when_opened_then_nothing_is_left_behind(
     virtio_blk_close(&efi_disk.blk);
     efi_disk_open(true);
     assert_int_equal(fake_uefi_events, 2);
-    assert_int_equal(read_block(0), EFI_SUCCESS);
+    assert_int_equal(efi_disk_read_block(0), EFI_SUCCESS);
 }
 
 static void given_timer_refused_when_started_then_the_next_call_sets_it(void **state)

@@ -28,6 +28,8 @@
 #include <efi.h>
 #include <efilib.h>
 
+#include "tests/qemu/programs/crc32.h"
+
 EFI_STATUS efi_main(EFI_HANDLE self, EFI_SYSTEM_TABLE *system);
 
 #define BUFFER_BYTES   (16u * 1024 * 1024)
@@ -90,24 +92,6 @@ struct command {
 
 static UINT8 *buffer;
 static UINT64 last_ticks;
-static UINT32 crc_table[256];
-
-static void make_crc_table(void)
-{
-    for (UINT32 i = 0; i < 256; i++) {
-        UINT32 value = i;
-        for (unsigned bit = 0; bit < 8; bit++)
-            value = (value >> 1) ^ ((value & 1) ? 0xedb88320u : 0);
-        crc_table[i] = value;
-    }
-}
-
-static UINT32 crc_add(UINT32 crc, const UINT8 *data, UINTN n_bytes)
-{
-    for (UINTN i = 0; i < n_bytes; i++)
-        crc = (crc >> 8) ^ crc_table[(crc ^ data[i]) & 0xff];
-    return crc;
-}
 
 /* What is written: probe.py makes the same of the same seed. */
 static void fill(UINT8 *data, UINTN n_bytes, UINT64 seed)

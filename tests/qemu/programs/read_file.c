@@ -9,6 +9,8 @@
 
 #include <efi.h>
 
+#include "tests/qemu/programs/crc32.h"
+
 EFI_STATUS efi_main(EFI_HANDLE self, EFI_SYSTEM_TABLE *system);
 
 #define CHUNK_BYTES      (64 * 1024)
@@ -21,7 +23,6 @@ static const EFI_GUID file_system_guid = EFI_SIMPLE_FILE_SYSTEM_PROTOCOL_GUID;
 static EFI_SYSTEM_TABLE *system_table;
 static EFI_BOOT_SERVICES *boot_services;
 static UINT8 chunk[CHUNK_BYTES];
-static UINT32 crc_table[256];
 
 static void print(const CHAR16 *text)
 {
@@ -41,24 +42,6 @@ static void print_number(UINT64 value, unsigned base, unsigned min_digits)
             min_digits--;
     } while (value != 0 || min_digits > 0);
     print(&digits[at]);
-}
-
-/* CalculateCrc32 of the boot services wants the whole file at once; a table goes on by chunks. */
-static void make_crc_table(void)
-{
-    for (UINT32 i = 0; i < 256; i++) {
-        UINT32 value = i;
-        for (unsigned bit = 0; bit < 8; bit++)
-            value = (value >> 1) ^ ((value & 1) ? 0xedb88320u : 0);
-        crc_table[i] = value;
-    }
-}
-
-static UINT32 crc_add(UINT32 crc, const UINT8 *data, UINTN n_bytes)
-{
-    for (UINTN i = 0; i < n_bytes; i++)
-        crc = (crc >> 8) ^ crc_table[(crc ^ data[i]) & 0xff];
-    return crc;
 }
 
 static void report(const CHAR16 *path, UINT64 n_bytes, UINT32 crc)
