@@ -20,7 +20,9 @@ vio_status virtio_blk_wait(struct virtio_blk *blk, const struct virtio_blk_trans
     virtio_blk_publish(blk);
     while (!transfer->done) {
         blocking_wait_for_answers(blk);
-        (void)virtio_blk_poll(blk); /* what was answered is seen from the transfer */
+        /* A queue can seem to have answers, and have none: that is no reason to spin. */
+        if (virtio_blk_poll(blk) == 0 && !transfer->done)
+            blk->platform.ops->wait(blk->platform.context, BLK_STEP_MAX_US);
     }
     return transfer->status;
 }

@@ -16,15 +16,14 @@
 
 static void add_step(struct use *use, enum disk_operation operation, uint64_t sector, size_t bytes)
 {
-    uint8_t *buffer = use->buffer + (sector - use->steps[0].sector) * VIRTIO_BLK_SECTOR_BYTES;
-    struct disk_step *step = &use->steps[use->n_steps];
+    uint64_t first = use->steps[0].sector; /* the buffer's */
+    struct disk_step *step = &use->steps[use->n_steps++];
 
     *step = (struct disk_step){.operation = operation, .sector = sector, .bytes = bytes};
     if (operation == DISK_OP_READ || operation == DISK_OP_WRITE)
-        step->buffer = use->n_steps ? buffer : use->buffer;
+        step->buffer = use->buffer + (sector - first) * VIRTIO_BLK_SECTOR_BYTES;
     if (operation == DISK_OP_GET_ID)
         step->buffer = use->id;
-    use->n_steps++;
 }
 
 /* A part of the blocks each; the flush is for what goes in front of it. */

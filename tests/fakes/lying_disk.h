@@ -15,7 +15,8 @@
  *   - A device that fails is used again after a reset, but not twice with no answer between. One
  *     that lied on a queue, or is gone, is not, unless the caller resets it; and one that is not
  *     used any more is asked for nothing.
- *   - Each request and each reset ends in bounded time, by a clock that waiting moves.
+ *   - Each request and each reset ends in bounded time, by a clock that waiting moves; the driver
+ *     waits, and does not spin on the clock.
  *   - The device is left reset or cut off, and a failure that is the device's has words.
  *
  * A breach fails the test: by cmocka, and in a fuzzer by abort().

@@ -5,6 +5,9 @@
 #include "tests/fakes/lying_disk_private.h"
 #include "tests/fakes/testing.h"
 
+/* Between two waits: more than all that a script asks for with nothing to wait for. */
+#define CLOCK_READS_MAX 20000u
+
 /* The honest device is quicker than any driver: what is available is served when somebody looks. */
 void lying_disk_serve(struct lying_disk *disk)
 {
@@ -401,9 +404,21 @@ static void liar_dma_free(void *context, struct vio_dma *dma)
     disk->fake.platform.ops->dma_free(context, dma);
 }
 
+static uint64_t liar_now_us(void *context)
+{
+    struct lying_disk *disk = liar_of_platform(context);
+
+    if (++disk->n_clock_reads > CLOCK_READS_MAX)
+        fail_msg("the driver watches the clock, and does not wait");
+    return disk->fake.platform.ops->now_us(context);
+}
+
 static void liar_on_wait(void *context)
 {
-    lying_disk_restore(context);
+    struct lying_disk *disk = context;
+
+    lying_disk_restore(disk);
+    disk->n_clock_reads = 0;
 }
 
 /* What is there if the feature is on offer, which most of it is only where a row says so. */
@@ -462,6 +477,7 @@ void lying_disk_init(struct lying_disk *disk, const struct disk_script *script)
     disk->platform_ops = *disk->fake.platform.ops;
     disk->platform_ops.unmap = liar_unmap;
     disk->platform_ops.dma_free = liar_dma_free;
+    disk->platform_ops.now_us = liar_now_us;
     disk->platform = (struct vio_platform){.ops = &disk->platform_ops, .context = &disk->fake};
     fake_memory_before_access(lying_disk_before_access, disk);
 }

@@ -76,7 +76,8 @@ struct lying_disk {
     /* Which queues, and so whether anything, the device may write to. */
     bool is_known[FAKE_QUEUES];
     bool isolated;
-    unsigned n_kept; /* shared blocks when it was cut off */
+    unsigned n_kept;        /* shared blocks when it was cut off */
+    unsigned n_clock_reads; /* since the last wait */
 
     /* Recovery: after the first, only if something was answered since the one before. */
     bool may_recover;

@@ -317,6 +317,29 @@ static void given_physical_pointers_when_behind_an_iommu_then_mapped_nevertheles
     close_disk();
 }
 
+static void
+given_physical_pointers_when_reads_are_empty_long_or_too_many_then_done_as_well(void **state)
+{
+    (void)state;
+    fake_platform_lend(&machine, buffer, BUFFER_BYTES);
+    offer_queues(2, 4);
+    fake_blk_device_offer(&disk, VIRTIO_BLK_F_SIZE_MAX, VIRTIO_BLK_CONFIG_SIZE_MAX, 4, 4096);
+    fake_blk_device_offer(&disk, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_CONFIG_SEG_MAX, 4, 1);
+    open_manual_disk();
+
+    submit(0, VIRTIO_BLK_READ, 3, 0);
+    assert_done(&transfers[0], VIO_OK);
+    submit(1, VIRTIO_BLK_READ, 3, 100);
+    serve_until_idle();
+    submit_reads(200, 50);
+    serve_until_idle();
+
+    assert_was_read(3, 100);
+    assert_was_read(200, 50);
+    assert_int_equal(machine.calls[FAKE_CALL_MAP], 0);
+    close_disk();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -334,6 +357,7 @@ int main(void)
         DISK_TEST(given_guess_when_it_fails_then_what_failed_before_is_still_told),
         DISK_TEST(given_physical_pointers_when_used_then_nothing_is_mapped),
         DISK_TEST(given_physical_pointers_when_behind_an_iommu_then_mapped_nevertheless),
+        DISK_TEST(given_physical_pointers_when_reads_are_empty_long_or_too_many_then_done_as_well),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
