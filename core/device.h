@@ -137,7 +137,8 @@ VIO_MUST_CHECK vio_status vio_device_set_up_queue(struct vio_device *device,
 VIO_MUST_CHECK vio_status vio_device_reset_queue(struct vio_device *device, uint16_t index);
 
 /**
- * Look for the two states in which waiting is of no use.
+ * Look for the states in which waiting is of no use. A status of 0 is that of a device that is gone, or
+ * that somebody else has reset.
  *
  * @param device  brought up
  * @return VIO_OK, VIO_ERR_NEEDS_RESET, VIO_ERR_GONE

@@ -78,5 +78,6 @@ void virtio_blk_close(struct virtio_blk *blk)
 void virtio_blk_shutdown(struct virtio_blk *blk)
 {
     blk->dead = VIO_ERR_GONE;
+    blk->is_shut_down = true;
     (void)blk_recover_stop_device(blk); /* nobody asks any more */
 }

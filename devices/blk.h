@@ -65,7 +65,7 @@ struct virtio_blk_info {
     bool read_only;
     bool has_flush;      /**< there is a volatile cache, and flush requests empty it */
     bool may_unmap;      /**< WRITE_ZEROES can deallocate */
-    uint16_t queue_size; /**< of each queue */
+    uint16_t queue_size; /**< of the first queue; others may be smaller */
     uint16_t n_queues;
     struct virtio_blk_range_limit discard;
     struct virtio_blk_range_limit write_zeroes;
@@ -171,7 +171,8 @@ struct virtio_blk {
      * knows his device says true.
      */
     bool trust_queue_reset;
-    bool quarantined;   /**< for reading: it confirmed no reset, and what it knows is not freed */
+    bool quarantined; /**< for reading: it confirmed no reset, and what it knows is not freed */
+    bool is_shut_down;
     bool has_unflushed; /**< for reading: something was changed since the last flush */
 
     struct vio_transport transport;
@@ -187,7 +188,7 @@ struct virtio_blk {
     struct blk_transfer_list waiting; /**< not sent, or not completely */
     struct blk_transfer_list finished;
     uint16_t n_in_flight;
-    uint16_t n_changing; /**< transfers under way that are no reads */
+    unsigned n_changing; /**< transfers under way that are no reads */
     uint8_t next_queue;
     bool maps_buffers;
     bool has_unpublished; /**< requests */
@@ -236,7 +237,8 @@ void virtio_blk_close(struct virtio_blk *blk);
 
 /**
  * Reset the device and nothing else; allocates and frees nothing, so it may be called while the
- * firmware hands over to an operating system. Every later call but close fails.
+ * firmware hands over to an operating system. Every later call but close fails, and what was under way
+ * ends with the next poll.
  *
  * @param blk  open
  */

@@ -2,27 +2,21 @@
 
 #include "devices/blk_private.h"
 
-static void blocking_wait_for_answers(struct virtio_blk *blk)
+/*
+ * Nothing is there as a rule when one has just asked for it: then waiting comes first. A queue can
+ * also seem to have answers, and have none, which is no reason to spin.
+ */
+vio_status virtio_blk_wait(struct virtio_blk *blk, const struct virtio_blk_transfer *transfer)
 {
     const struct vio_platform *platform = &blk->platform;
 
-    while (!blk_engine_has_answers(blk)) {
-        platform->ops->wait(platform->context, BLK_STEP_MAX_US);
-        if (blk_engine_has_answers(blk))
-            return;
-        blk_recover_watch(blk);
-        virtio_blk_publish(blk); /* what was sent again */
-    }
-}
-
-vio_status virtio_blk_wait(struct virtio_blk *blk, const struct virtio_blk_transfer *transfer)
-{
     virtio_blk_publish(blk);
     while (!transfer->done) {
-        blocking_wait_for_answers(blk);
-        /* A queue can seem to have answers, and have none: that is no reason to spin. */
-        if (virtio_blk_poll(blk) == 0 && !transfer->done)
-            blk->platform.ops->wait(blk->platform.context, BLK_STEP_MAX_US);
+        bool seems_answered = blk_engine_has_answers(blk);
+        if (!seems_answered)
+            platform->ops->wait(platform->context, BLK_STEP_MAX_US);
+        if (virtio_blk_poll(blk) == 0 && seems_answered && !transfer->done)
+            platform->ops->wait(platform->context, BLK_STEP_MAX_US);
     }
     return transfer->status;
 }

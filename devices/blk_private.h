@@ -146,8 +146,8 @@ void blk_recover_give_up(struct virtio_blk *blk, vio_status reason);
 /**
  * Take away the device's memory: by a reset that it confirms; else it is cut off and quarantined.
  *
- * @return whether it has let go
+ * @return VIO_OK if it has let go, or what vio_device_reset() returned
  */
-bool blk_recover_stop_device(struct virtio_blk *blk);
+vio_status blk_recover_stop_device(struct virtio_blk *blk);
 
 #endif

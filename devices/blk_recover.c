@@ -2,7 +2,7 @@
 
 #include "devices/blk_private.h"
 
-bool blk_recover_stop_device(struct virtio_blk *blk)
+vio_status blk_recover_stop_device(struct virtio_blk *blk)
 {
     struct vio_failure first = blk->device.failure;
 
@@ -13,7 +13,7 @@ bool blk_recover_stop_device(struct virtio_blk *blk)
     }
     if (first.what)
         blk->device.failure = first;
-    return status == VIO_OK;
+    return status;
 }
 
 /* What fails here fails together, so the whole transfer is named. */
@@ -51,9 +51,11 @@ static bool recover_queue(struct virtio_blk *blk, uint16_t index)
            blk_request_n_buffers(blk, blk->request_bytes_max);
 }
 
-static bool recover_device(struct virtio_blk *blk)
+static vio_status recover_device(struct virtio_blk *blk)
 {
-    return blk_recover_stop_device(blk) && blk_setup_bring_up(blk) == VIO_OK;
+    vio_status status = blk_recover_stop_device(blk);
+
+    return status == VIO_OK ? blk_setup_bring_up(blk) : status;
 }
 
 /*
@@ -94,9 +96,10 @@ static void recover(struct virtio_blk *blk, const struct vio_failure *why, vio_s
     blk->counters.recoveries++;
     bool queue_is_enough =
         blk->trust_queue_reset && reason == VIO_ERR_TIMEOUT && recover_queue(blk, queue);
-    if (!queue_is_enough && !recover_device(blk)) {
+    vio_status status = queue_is_enough ? VIO_OK : recover_device(blk);
+    if (status != VIO_OK) {
         blk->device.failure = *why;
-        blk_recover_give_up(blk, reason);
+        blk_recover_give_up(blk, status == VIO_ERR_GONE ? status : reason);
         return;
     }
     blk->device.failure = before;
@@ -152,15 +155,16 @@ void blk_recover_watch(struct virtio_blk *blk)
 
 vio_status virtio_blk_reset(struct virtio_blk *blk)
 {
-    if (blk->quarantined)
+    if (blk->quarantined || blk->is_shut_down) {
+        blk_recover_fail_all(blk, blk->dead);
         return blk->dead;
-    blk_recover_give_up(blk, VIO_ERR_ABORTED);
-    if (!blk->quarantined)
-        blk->dead = blk_setup_bring_up(blk);
-    else
-        blk->dead = VIO_ERR_TIMEOUT;
+    }
+    blk->dead = VIO_ERR_ABORTED;
+    vio_status status = blk_recover_stop_device(blk);
+    blk_recover_fail_all(blk, VIO_ERR_ABORTED);
     blk->recovered_in_vain = false;
-    if (blk->dead != VIO_OK)
+    blk->dead = status == VIO_OK ? blk_setup_bring_up(blk) : status;
+    if (status == VIO_OK && blk->dead != VIO_OK)
         (void)blk_recover_stop_device(blk); /* what was begun of the bring-up */
     return blk->dead;
 }

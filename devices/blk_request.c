@@ -124,6 +124,13 @@ static void request_write_range(const struct blk_slot *slot)
     ring_store32(&range->flags, unmap ? VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP : 0);
 }
 
+/* A device may write no more than its string, and what the slot held before is nobody's name. */
+static void request_clear_id(const struct blk_slot *slot)
+{
+    for (unsigned i = 0; i < VIRTIO_BLK_ID_BYTES; i++)
+        ring_store8(&slot->memory->data.id[i], 0);
+}
+
 static void request_write_header(const struct blk_slot *slot)
 {
     struct virtio_blk_req_header *header = &slot->memory->header;
@@ -131,6 +138,8 @@ static void request_write_header(const struct blk_slot *slot)
 
     if (request_is_range(operation))
         request_write_range(slot);
+    else if (operation == VIRTIO_BLK_GET_ID)
+        request_clear_id(slot);
     ring_store32(&header->type, request_kinds[operation].type);
     ring_store32(&header->reserved, 0);
     /* 0 where it is not used; a range says itself where it lies. */

@@ -241,8 +241,7 @@ vio_status read_ahead_run(struct read_ahead *ahead, struct virtio_blk_transfer *
     if (read->bytes == 0)
         virtio_blk_forget_failure(blk);
     vio_status status = read->bytes ? virtio_blk_run(blk, read) : VIO_OK;
-    if (status == VIO_OK && ahead_is_stream(ahead, sector, bytes) && !read->after_all &&
-        ahead_prepare(ahead, bytes))
+    if (status == VIO_OK && ahead_is_stream(ahead, sector, bytes) && ahead_prepare(ahead, bytes))
         ahead_top_up(ahead);
     return status;
 }

@@ -83,7 +83,9 @@ static VOID EFIAPI disk_on_exit_boot_services(EFI_EVENT event, VOID *context)
     struct disk *disk = context;
 
     (void)event;
+    EFI_TPL old_tpl = BS->RaiseTPL(TPL_NOTIFY); /* no timer of ours in its middle */
     virtio_blk_shutdown(&disk->blk);
+    BS->RestoreTPL(old_tpl);
 }
 
 static EFI_GUID disk_info_guid = EFI_DISK_INFO_PROTOCOL_GUID;

@@ -208,14 +208,15 @@ static void fake_take_requests(struct fake_blk_device *device)
         device->n_pending_max = device->n_pending;
 }
 
+/* As QEMU does it: the string with its end, if there is room for that, and nothing behind it. */
 static void fake_write_id(struct fake_blk_device *device, const struct fake_job *job)
 {
-    char id[VIRTIO_BLK_ID_BYTES + 1] = {0};
+    const char *id = device->id ? device->id : "";
+    size_t bytes = strlen(id) + 1;
 
-    if (device->id)
-        snprintf(id, sizeof(id), "%s", device->id);
-    memcpy(fake_platform_reach(device->platform, job->parts[1].addr, VIRTIO_BLK_ID_BYTES, true), id,
-           VIRTIO_BLK_ID_BYTES);
+    if (bytes > VIRTIO_BLK_ID_BYTES)
+        bytes = VIRTIO_BLK_ID_BYTES;
+    memcpy(fake_platform_reach(device->platform, job->parts[1].addr, bytes, true), id, bytes);
 }
 
 static void fake_move_data(struct fake_blk_device *device, const struct fake_job *job)

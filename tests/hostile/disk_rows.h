@@ -74,6 +74,7 @@ struct row {
     vio_status used;
     vio_status used_last; /* if the use is repeated */
     bool isolated;
+    bool is_late; /**< that it is gone shows only at a deadline */
     bool is_only_opened;
     bool is_noticed;   /* before the deadline */
     unsigned n_untold; /* lies and failing calls that the driver gives no occasion for */

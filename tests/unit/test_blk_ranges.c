@@ -366,7 +366,7 @@ static void given_serial_number_when_asked_for_then_20_bytes_of_it(void **state)
 {
     /* Checks: BLK-REQ-8, X-BLK-2 */
     (void)state;
-    static const char *const ids[] = {"", "disk0", "12345678901234567890"};
+    static const char *const ids[] = {"12345678901234567890", "disk0", ""};
     offer(VIRTIO_BLK_F_RO);
     offer_blocks(4096);
     open_disk();

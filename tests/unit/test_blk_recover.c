@@ -493,6 +493,24 @@ static void given_reset_that_is_not_confirmed_when_given_up_then_quarantined_for
     fake_platform_assert_quarantined(&machine, DISK_DMA_BLOCKS);
 }
 
+static void
+given_another_lost_request_when_a_write_is_waited_for_then_no_longer_than_its_deadline(void **state)
+{
+    (void)state;
+    open_impatient_disk();
+    submit_reads(0, 1);
+    submit(1, VIRTIO_BLK_WRITE, 9, 1);
+    uint64_t start_us = machine.now_us;
+
+    assert_int_equal(virtio_blk_wait(&blk, &transfers[1]), VIO_ERR_TIMEOUT);
+
+    assert_in_range(machine.now_us - start_us, LIMIT_US, LIMIT_US + 400000);
+    assert_false(transfers[0].done);
+    serve(1);
+    assert_done(&transfers[0], VIO_OK);
+    close_disk();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -516,6 +534,8 @@ int main(void)
         DISK_TEST(given_device_that_needs_reset_when_polled_then_noticed_soon),
         DISK_TEST(given_device_that_is_gone_when_polled_then_out_of_use_at_once),
         DISK_TEST(given_reset_that_is_not_confirmed_when_given_up_then_quarantined_for_good),
+        DISK_TEST(
+            given_another_lost_request_when_a_write_is_waited_for_then_no_longer_than_its_deadline),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /* devices/blk.h: a disk that is reset by its user, and a disk that is another one afterwards. */
 
 #include "core/device_spec.h"
+#include "devices/blk_spec.h"
 #include "tests/fakes/blk_fixture.h"
 #include "tests/fakes/fake_log.h"
 #include "tests/fakes/testing.h"
@@ -355,6 +356,85 @@ static void given_transfers_under_way_when_shut_down_then_they_end_and_the_disk_
     close_disk();
 }
 
+static void given_disk_that_was_shut_down_when_reset_then_it_stays_off(void **state)
+{
+    (void)state;
+    open_manual_disk();
+    submit(0, VIRTIO_BLK_WRITE, 0, 1);
+    virtio_blk_publish(&blk);
+    virtio_blk_shutdown(&blk);
+
+    assert_int_equal(virtio_blk_reset(&blk), VIO_ERR_GONE);
+
+    assert_int_equal(disk.transport.status, 0);
+    assert_done(&transfers[0], VIO_ERR_GONE);
+    assert_dead(VIO_ERR_GONE);
+    close_disk();
+}
+
+static void given_disk_that_is_gone_when_reset_then_gone_and_not_late(void **state)
+{
+    (void)state;
+    open_manual_disk();
+    disk.transport.lie = FAKE_GONE;
+
+    assert_int_equal(virtio_blk_reset(&blk), VIO_ERR_GONE);
+
+    assert_true(virtio_blk_is_gone(&blk));
+    assert_dead(VIO_ERR_GONE);
+    virtio_blk_close(&blk);
+    fake_platform_assert_quarantined(&machine, DISK_DMA_BLOCKS);
+}
+
+/* Part of it is with the device, and part of it waits for room: it ends once, by whatever means. */
+static void assert_partly_sent_ends_once(void (*end)(void), vio_status status)
+{
+    new_disk(DISK_SECTORS);
+    fake_blk_device_offer(&disk, VIRTIO_BLK_F_SIZE_MAX, VIRTIO_BLK_CONFIG_SIZE_MAX, 4, SECTOR);
+    fake_blk_device_offer(&disk, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_CONFIG_SEG_MAX, 4, 1);
+    open_manual_disk();
+    transfers[0].is_queued = true;
+    submit(0, VIRTIO_BLK_WRITE, 0, 100);
+    virtio_blk_publish(&blk);
+    assert_int_equal(transfers[0].n_in_flight, 42);
+
+    end();
+
+    assert_done(&transfers[0], status);
+    assert_ptr_equal(virtio_blk_next_done(&blk), &transfers[0]);
+    assert_null(virtio_blk_next_done(&blk));
+    assert_false(virtio_blk_is_changing(&blk));
+}
+
+static void end_by_reset(void)
+{
+    assert_int_equal(virtio_blk_reset(&blk), VIO_OK);
+}
+
+static void end_by_a_lie(void)
+{
+    disk.lie = FAKE_BLK_IDX_JUMPS;
+    disk.lie_value = 1000;
+    fake_blk_device_serve(&disk, 1);
+    (void)virtio_blk_poll(&blk); /* how many it took for answers is its affair */
+}
+
+static void end_by_closing(void)
+{
+    virtio_blk_close(&blk);
+}
+
+static void given_transfer_that_is_partly_sent_when_all_ends_then_it_ends_once(void **state)
+{
+    (void)state;
+    assert_partly_sent_ends_once(end_by_reset, VIO_ERR_ABORTED);
+    close_disk();
+    assert_partly_sent_ends_once(end_by_a_lie, VIO_ERR_QUEUE_BROKEN);
+    close_disk();
+    assert_partly_sent_ends_once(end_by_closing, VIO_ERR_GONE);
+    fake_platform_assert_no_leaks(&machine);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -374,6 +454,9 @@ int main(void)
         DISK_TEST(given_many_queues_when_the_recovery_fails_then_none_that_is_not_there_is_touched),
         DISK_TEST(given_disk_out_of_use_when_published_then_not_notified),
         DISK_TEST(given_transfers_under_way_when_shut_down_then_they_end_and_the_disk_stays_off),
+        DISK_TEST(given_disk_that_was_shut_down_when_reset_then_it_stays_off),
+        DISK_TEST(given_disk_that_is_gone_when_reset_then_gone_and_not_late),
+        DISK_TEST(given_transfer_that_is_partly_sent_when_all_ends_then_it_ends_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

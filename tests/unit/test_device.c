@@ -587,7 +587,7 @@ static void given_live_device_when_reset_then_nothing_is_allocated(void **state)
     assert_false(vio_device_has(&device, VIRTIO_F_VERSION_1));
 }
 
-static void given_device_when_asked_whether_alive_then_the_three_answers(void **state)
+static void given_device_when_asked_whether_alive_then_each_answer(void **state)
 {
     /* Checks: STAT-4 */
     (void)state;
@@ -601,6 +601,11 @@ static void given_device_when_asked_whether_alive_then_the_three_answers(void **
     assert_int_equal(device.failure.value, DRIVER_OK | VIRTIO_STATUS_DEVICE_NEEDS_RESET);
     fake.lie = FAKE_GONE;
     assert_int_equal(vio_device_check_alive(&device), VIO_ERR_GONE);
+    /* Registers of a bus on which nobody answers; or another driver has reset it. */
+    fake.lie = FAKE_HONEST;
+    fake.status = 0;
+    assert_int_equal(vio_device_check_alive(&device), VIO_ERR_GONE);
+    assert_int_equal(device.failure.value, 0);
 }
 
 /* --- Configuration space ---------------------------------------------------------------------- */
@@ -911,7 +916,7 @@ int main(void)
         TEST(given_long_pause_when_still_stuck_then_timeout_after_one_more_look),
         TEST(given_gone_device_when_reset_then_gone_at_once),
         TEST(given_live_device_when_reset_then_nothing_is_allocated),
-        TEST(given_device_when_asked_whether_alive_then_the_three_answers),
+        TEST(given_device_when_asked_whether_alive_then_each_answer),
         TEST(given_fields_when_read_then_each_with_its_own_width),
         TEST(given_optional_field_when_not_offered_then_not_read),
         TEST(given_optional_field_when_offered_but_not_accepted_then_read),
