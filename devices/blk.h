@@ -304,7 +304,8 @@ void virtio_blk_forget_failure(struct virtio_blk *blk);
 
 /**
  * Look whether the device has another capacity than info says (5.2.6.1: the driver SHOULD check it
- * on a configuration change), and take it over.
+ * on a configuration change), and take it over; and whether it is gone, or idle and in need of a reset,
+ * which it gets then.
  *
  * @param blk  open
  * @return whether info.capacity_sectors has changed

@@ -359,30 +359,39 @@ vio_status blk_setup_bring_up(struct virtio_blk *blk)
     return setup_find_limits(blk);
 }
 
-bool virtio_blk_refresh(struct virtio_blk *blk)
+static void setup_refresh_capacity(struct virtio_blk *blk)
 {
     struct vio_failure before = blk->device.failure;
     struct setup_config config = {0};
 
-    if (blk->dead != VIO_OK)
-        return false;
-    /* First: what nobody answers for reads as some generation, too, and perhaps as the same one. */
-    if (vio_device_check_alive(&blk->device) == VIO_ERR_GONE) {
-        blk_recover_give_up(blk, VIO_ERR_GONE);
-        return false;
-    }
-    blk->device.failure = before;
-    if (!vio_device_config_has_changed(&blk->device))
-        return false;
     vio_status status = vio_device_read_config(&blk->device, setup_fields, 1, &config);
     if (status == VIO_OK)
         status = setup_judge_capacity(blk, config.capacity, blk->info.block_bytes);
     blk->device.failure = before;
-    if (status != VIO_OK)
-        config.capacity = 0;
-    bool changed = config.capacity != blk->info.capacity_sectors;
-    blk->info.capacity_sectors = config.capacity;
-    if (changed)
-        blk_engine_check_waiting(blk);
-    return changed;
+    blk->info.capacity_sectors = status == VIO_OK ? config.capacity : 0;
+}
+
+/* The status first: what nobody answers for reads as some generation, too, and perhaps as the same. */
+bool virtio_blk_refresh(struct virtio_blk *blk)
+{
+    struct vio_failure before = blk->device.failure;
+    uint64_t capacity = blk->info.capacity_sectors;
+
+    if (blk->dead != VIO_OK)
+        return false;
+    vio_status status = vio_device_check_alive(&blk->device);
+    if (status == VIO_ERR_GONE) {
+        blk_recover_give_up(blk, status);
+        return false;
+    }
+    blk->device.failure = before;
+    /* While something is under way whoever waits for it sees to that. */
+    if (status == VIO_ERR_NEEDS_RESET && !virtio_blk_is_busy(blk))
+        status = virtio_blk_reset(blk);
+    else if (status == VIO_OK && vio_device_config_has_changed(&blk->device))
+        setup_refresh_capacity(blk);
+    if (status != VIO_OK || blk->info.capacity_sectors == capacity)
+        return false;
+    blk_engine_check_waiting(blk);
+    return true;
 }

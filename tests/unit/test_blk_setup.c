@@ -383,6 +383,26 @@ static void given_smaller_disk_when_transfers_wait_then_those_beyond_its_end_fai
     close_disk();
 }
 
+static void given_idle_disk_that_needs_a_reset_when_refreshed_then_it_gets_one(void **state)
+{
+    /* Checks: X-CFG-1, STAT-4 */
+    (void)state;
+    open_disk();
+    unsigned n_resets = disk.n_resets;
+    disk.reset_is_honest = n_resets + 1;
+    disk.transport.lie = FAKE_NEEDS_RESET;
+    fake_transport_set_config(&disk.transport, 0, 8, DISK_SECTORS / 2);
+    disk.sectors = DISK_SECTORS / 2;
+
+    assert_true(virtio_blk_refresh(&blk));
+
+    assert_true(disk.n_resets > n_resets);
+    assert_int_equal(disk.transport.status, 0x0F);
+    assert_int_equal(blk.info.capacity_sectors, DISK_SECTORS / 2);
+    assert_int_equal(virtio_blk_read(&blk, 0, buffer, SECTOR), VIO_OK);
+    close_disk();
+}
+
 /* Where a bus answers with zeroes, the generation can be what it was. */
 static void given_registers_that_read_as_0_when_refreshed_then_out_of_use(void **state)
 {
@@ -435,6 +455,7 @@ int main(void)
         DISK_TEST(given_capacity_that_changes_while_it_is_read_when_refreshed_then_not_torn),
         DISK_TEST(given_configuration_in_motion_when_refreshed_then_0_until_it_rests),
         DISK_TEST(given_smaller_disk_when_transfers_wait_then_those_beyond_its_end_fail),
+        DISK_TEST(given_idle_disk_that_needs_a_reset_when_refreshed_then_it_gets_one),
         DISK_TEST(given_registers_that_read_as_0_when_refreshed_then_out_of_use),
         DISK_TEST(given_device_that_is_gone_when_refreshed_then_out_of_use),
     };
