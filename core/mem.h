@@ -146,26 +146,31 @@ static inline void ring_fill64(le64 *where, uint64_t value)
     where->raw = value;
 }
 
+/** Eight bytes of anything, at any address. */
+typedef uint64_t __attribute__((may_alias, aligned(1))) vio_mem_word;
+
 /**
  * Copy, of two pieces that do not overlap. By words and not by memcpy(), which in a freestanding
- * program may be a loop over bytes; here eight times eight bytes are under way at once.
+ * program may be a loop over bytes; eight words are read before the first is written, so that they
+ * are under way at once.
  */
 static inline void vio_mem_copy(void *to, const void *from, size_t bytes)
 {
-    uint64_t words[8];
-    uint8_t *at = to;
-    const uint8_t *source = from;
+    vio_mem_word *word = to;
+    const vio_mem_word *source = from;
 
-    for (; bytes >= sizeof(words); bytes -= sizeof(words)) {
-        for (unsigned i = 0; i < 8; i++)
-            __builtin_memcpy(&words[i], source + i * sizeof(words[0]), sizeof(words[0]));
-        for (unsigned i = 0; i < 8; i++)
-            __builtin_memcpy(at + i * sizeof(words[0]), &words[i], sizeof(words[0]));
-        at += sizeof(words);
-        source += sizeof(words);
+    for (; bytes >= 8 * sizeof(*word); bytes -= 8 * sizeof(*word)) {
+        uint64_t a = source[0], b = source[1], c = source[2], d = source[3];
+        uint64_t e = source[4], f = source[5], g = source[6], h = source[7];
+        word[0] = a, word[1] = b, word[2] = c, word[3] = d;
+        word[4] = e, word[5] = f, word[6] = g, word[7] = h;
+        word += 8;
+        source += 8;
     }
-    for (; bytes; bytes--)
-        *at++ = *source++;
+    uint8_t *byte = (uint8_t *)word;
+    const uint8_t *last = (const uint8_t *)source;
+    while (bytes--)
+        *byte++ = *last++;
 }
 
 static inline void vio_mem_zero(void *where, size_t bytes)
