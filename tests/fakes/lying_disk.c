@@ -167,7 +167,7 @@ static void check_dead(struct lying_disk *disk, const struct disk_driver *driver
 
     vio_status why = run_steps(driver, driven, use);
     assert_int_not_equal(why, VIO_OK);
-    if (!use->reset_failed)
+    if (!disk->reset_failed)
         lying_disk_judge_death(disk, why);
     lying_disk_serve(disk);
     assert_int_equal(disk->honest.n_requests, n_requests);
@@ -233,6 +233,19 @@ static void begin_use(const struct lying_disk *disk, struct use *use)
     use->was_in_use = lying_disk_is_in_use(disk);
 }
 
+static void begin_callers_reset(struct lying_disk *disk)
+{
+    disk->reset_by_caller = true;
+    disk->n_resets_before = disk->n_resets;
+}
+
+static void end_callers_reset(struct lying_disk *disk)
+{
+    disk->reset_by_caller = false;
+    if (disk->n_resets != disk->n_resets_before)
+        disk->reset_failed = !lying_disk_is_in_use(disk);
+}
+
 /* Whatever the device has done, the caller may try again. */
 static vio_status reset_and_run(struct lying_disk *disk, const struct disk_driver *driver,
                                 void *driven, struct use *use)
@@ -240,13 +253,12 @@ static vio_status reset_and_run(struct lying_disk *disk, const struct disk_drive
     (void)run_steps(driver, driven, use); /* judged as any other use is */
     lying_disk_judge(disk, driver, driven, use);
 
-    disk->reset_by_caller = true;
+    begin_callers_reset(disk);
     vio_status status = driver->reset(driven);
-    disk->reset_by_caller = false;
+    end_callers_reset(disk);
     assert_int_equal(lying_disk_is_in_use(disk), status == VIO_OK);
     use->first_request = disk->honest.n_requests;
     use->steps[0].status = status;
-    use->reset_failed = status != VIO_OK;
     return status == VIO_OK ? run_steps(driver, driven, use) : status;
 }
 
@@ -273,10 +285,12 @@ static vio_status use_once(struct lying_disk *disk, const struct disk_driver *dr
     return status;
 }
 
-/* What is taken over was the same at two looks, or is nothing. */
-static void refresh(const struct lying_disk *disk, const struct disk_driver *driver, void *driven)
+/* What is taken over was the same at two looks, or is nothing; an idle disk may get a reset. */
+static void refresh(struct lying_disk *disk, const struct disk_driver *driver, void *driven)
 {
+    begin_callers_reset(disk);
     driver->refresh(driven);
+    end_callers_reset(disk);
     uint64_t capacity = driver->capacity_sectors(driven);
     if (lying_disk_is_in_use(disk))
         assert_true(capacity == 0 || capacity == disk->honest.sectors);

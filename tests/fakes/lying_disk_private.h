@@ -36,8 +36,7 @@ struct use {
     uint8_t *id;
     unsigned first_request;
     unsigned first_reset;
-    bool was_in_use;   /* when it began */
-    bool reset_failed; /* the caller's */
+    bool was_in_use; /* when it began */
 };
 
 struct lying_disk {
@@ -83,7 +82,9 @@ struct lying_disk {
     bool may_recover;
     bool is_used_again; /* and nothing was sent yet */
     unsigned n_at_use;
-    bool reset_by_caller;
+    bool reset_by_caller; /* just now */
+    bool reset_failed;    /* the caller's last one */
+    unsigned n_resets_before;
     unsigned n_resets; /* begun, of the device and of queues */
     unsigned n_tries;  /* the same, since the last answer and since it was used again */
 };

@@ -356,6 +356,22 @@ static void given_transfers_under_way_when_shut_down_then_they_end_and_the_disk_
     close_disk();
 }
 
+static void
+given_transfer_under_way_when_shut_down_and_waited_for_then_gone_without_a_wait(void **s)
+{
+    (void)s;
+    open_manual_disk();
+    submit(0, VIRTIO_BLK_READ, 3, 1);
+    virtio_blk_publish(&blk);
+    virtio_blk_shutdown(&blk);
+    unsigned waits = machine.waits;
+
+    assert_int_equal(virtio_blk_wait(&blk, &transfers[0]), VIO_ERR_GONE);
+
+    assert_int_equal(machine.waits, waits);
+    close_disk();
+}
+
 static void given_disk_that_was_shut_down_when_reset_then_it_stays_off(void **state)
 {
     (void)state;
@@ -454,6 +470,7 @@ int main(void)
         DISK_TEST(given_many_queues_when_the_recovery_fails_then_none_that_is_not_there_is_touched),
         DISK_TEST(given_disk_out_of_use_when_published_then_not_notified),
         DISK_TEST(given_transfers_under_way_when_shut_down_then_they_end_and_the_disk_stays_off),
+        DISK_TEST(given_transfer_under_way_when_shut_down_and_waited_for_then_gone_without_a_wait),
         DISK_TEST(given_disk_that_was_shut_down_when_reset_then_it_stays_off),
         DISK_TEST(given_disk_that_is_gone_when_reset_then_gone_and_not_late),
         DISK_TEST(given_transfer_that_is_partly_sent_when_all_ends_then_it_ends_once),

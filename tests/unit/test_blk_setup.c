@@ -404,6 +404,26 @@ static void given_idle_disk_that_needs_a_reset_when_refreshed_then_it_gets_one(v
 }
 
 /* Where a bus answers with zeroes, the generation can be what it was. */
+static void given_busy_disk_that_needs_a_reset_when_refreshed_then_left_to_who_waits(void **state)
+{
+    (void)state;
+    open_manual_disk();
+    submit(0, VIRTIO_BLK_READ, 3, 1);
+    virtio_blk_publish(&blk);
+    disk.transport.lie = FAKE_NEEDS_RESET;
+    unsigned n_resets = disk.n_resets;
+
+    assert_false(virtio_blk_refresh(&blk));
+
+    assert_int_equal(disk.n_resets, n_resets);
+    assert_true(virtio_blk_is_busy(&blk));
+    assert_null(blk.device.failure.what);
+    disk.transport.lie = FAKE_HONEST;
+    serve(1);
+    assert_done(&transfers[0], VIO_OK);
+    close_disk();
+}
+
 static void given_registers_that_read_as_0_when_refreshed_then_out_of_use(void **state)
 {
     (void)state;
@@ -456,6 +476,7 @@ int main(void)
         DISK_TEST(given_configuration_in_motion_when_refreshed_then_0_until_it_rests),
         DISK_TEST(given_smaller_disk_when_transfers_wait_then_those_beyond_its_end_fail),
         DISK_TEST(given_idle_disk_that_needs_a_reset_when_refreshed_then_it_gets_one),
+        DISK_TEST(given_busy_disk_that_needs_a_reset_when_refreshed_then_left_to_who_waits),
         DISK_TEST(given_registers_that_read_as_0_when_refreshed_then_out_of_use),
         DISK_TEST(given_device_that_is_gone_when_refreshed_then_out_of_use),
     };
