@@ -42,16 +42,16 @@ void read_ahead_drop(struct read_ahead *ahead)
     ahead->stream_sector = UINT64_MAX;
 }
 
-/* Memory that the device may still write to waits for its turn. */
+/* Of what was dropped: memory that the device may still write to waits for its turn. */
 static bool ahead_is_empty(struct read_ahead *ahead)
 {
     (void)virtio_blk_poll(ahead->blk); /* what was answered is seen from what is done */
-    while (ahead->is_dropped && ahead->n_chunks) {
+    while (ahead->n_chunks) {
         if (!ahead_chunk(ahead, 0)->transfer.done)
             return false;
         ahead_pop(ahead);
     }
-    return ahead->n_chunks == 0;
+    return true;
 }
 
 /* --- What was read ahead ---------------------------------------------------------------------- */
