@@ -51,6 +51,19 @@ SLOTS = {
 }
 
 
+def machine_with(
+    slot: Slot, disks: Sequence[Disk], tools: Tools, socket: Path
+) -> ProbeMachine:
+    """A machine of the slot's kind, whose registers can be written from here."""
+    return ProbeMachine(
+        disks,
+        tools,
+        machine=slot.machine,
+        first_arguments=slot.first_arguments,
+        extra_arguments=Qtest.arguments(socket),
+    )
+
+
 def tear_out(machine: ProbeMachine, slot: Slot, socket: Path) -> None:
     """The guest is asked to let go of the device, and is not waited for."""
     machine.qmp().execute("device_del", id=f"device{VICTIM}")
@@ -71,13 +84,7 @@ def test_given_disk_torn_out_in_the_middle_of_a_read_when_read_then_there_is_no_
         Disk(bystander, boot=False),
     ]
 
-    with ProbeMachine(
-        disks,
-        tools,
-        machine=slot.machine,
-        first_arguments=slot.first_arguments,
-        extra_arguments=Qtest.arguments(socket),
-    ) as machine:
+    with machine_with(slot, disks, tools, socket) as machine:
         machine.load()
         whole = machine.probe(slot.name, f"read 0 {LARGE_BLOCKS}")
         seen = machine.trace_count(READ_TRACE)
@@ -109,13 +116,7 @@ def test_given_idle_disk_when_torn_out_then_its_media_is_gone_and_a_reset_disk_g
     bystander = raw_image(folder / "bystander.img", MIB, seed=403)
     disks = [Disk(victim, options=slot.options, boot=False), Disk(bystander, boot=False)]
 
-    with ProbeMachine(
-        disks,
-        tools,
-        machine=slot.machine,
-        first_arguments=slot.first_arguments,
-        extra_arguments=Qtest.arguments(socket),
-    ) as machine:
+    with machine_with(slot, disks, tools, socket) as machine:
         machine.load()
         begun = machine.begin(slot.name, f"watch {WATCH_S}", "read 0 8", "flush", "flush2")
         machine.wait_for_new(begun, "watch: started")
