@@ -63,7 +63,7 @@ struct virtio_blk_info {
     uint8_t alignment_offset_blocks; /**< of the first aligned logical block */
     uint32_t optimal_blocks;         /**< suggested length of a transfer; 0: none */
     bool read_only;
-    bool has_flush;      /**< there is a volatile cache, and flush requests empty it */
+    bool has_flush;      /**< there is a cache, which flush requests write out */
     bool may_unmap;      /**< WRITE_ZEROES can deallocate */
     uint16_t queue_size; /**< of the first queue; others may be smaller */
     uint16_t n_queues;
@@ -315,12 +315,14 @@ bool virtio_blk_refresh(struct virtio_blk *blk);
 /* --- Blocking calls (devices/blk_blocking.c) ------------------------------------------------- */
 
 /**
- * Carry a transfer out. A failure may be VIO_ERR_NO_MEMORY; VIO_ERR_IO and VIO_ERR_UNSUPPORTED from
+ * Carry a transfer out: a read after all changes that were submitted before it, anything else after
+ * all that was. A failure may be VIO_ERR_NO_MEMORY; VIO_ERR_IO and VIO_ERR_UNSUPPORTED from
  * the status byte; VIO_ERR_DEVICE for an answer against the specification; VIO_ERR_TIMEOUT,
  * VIO_ERR_NEEDS_RESET, VIO_ERR_GONE, VIO_ERR_QUEUE_BROKEN: see Deadlines and Trust above.
  *
  * @param blk       open
- * @param transfer  as for virtio_blk_submit(); forgets an earlier device.failure
+ * @param transfer  as for virtio_blk_submit(), but after_all is set here; forgets an earlier
+ *                  device.failure
  * @return what virtio_blk_submit() returned, or the transfer's status
  */
 VIO_MUST_CHECK vio_status virtio_blk_run(struct virtio_blk *blk,

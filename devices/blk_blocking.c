@@ -23,12 +23,13 @@ vio_status virtio_blk_wait(struct virtio_blk *blk, const struct virtio_blk_trans
 
 vio_status virtio_blk_run(struct virtio_blk *blk, struct virtio_blk_transfer *transfer)
 {
+    /* Between a read and a change on its way the order counts; between two reads it does not. */
+    transfer->after_all = transfer->operation != VIRTIO_BLK_READ || virtio_blk_is_changing(blk);
     vio_status status = virtio_blk_submit(blk, transfer);
 
     return status == VIO_OK ? virtio_blk_wait(blk, transfer) : status;
 }
 
-/* Between a read and a change on its way the order counts; between two reads it does not. */
 vio_status virtio_blk_read(struct virtio_blk *blk, uint64_t sector, void *buffer, size_t bytes)
 {
     struct virtio_blk_transfer transfer = {
@@ -36,7 +37,6 @@ vio_status virtio_blk_read(struct virtio_blk *blk, uint64_t sector, void *buffer
         .sector = sector,
         .buffer = buffer,
         .bytes = bytes,
-        .after_all = virtio_blk_is_changing(blk),
     };
 
     return virtio_blk_run(blk, &transfer);
@@ -50,7 +50,6 @@ vio_status virtio_blk_write(struct virtio_blk *blk, uint64_t sector, const void 
         .sector = sector,
         .buffer = (void *)(uintptr_t)buffer, /* mapped device-readable: never written */
         .bytes = bytes,
-        .after_all = true,
     };
 
     return virtio_blk_run(blk, &transfer);

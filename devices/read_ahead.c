@@ -233,7 +233,6 @@ vio_status read_ahead_run(struct read_ahead *ahead, struct virtio_blk_transfer *
     uint64_t sector = read->sector;
     size_t bytes = (size_t)read->bytes;
 
-    read->after_all = virtio_blk_is_changing(blk);
     /* What the disk refuses, or does nothing for, is no part of a stream. */
     if (!ahead_is_whole(ahead, sector, bytes))
         return virtio_blk_run(blk, read);
@@ -244,18 +243,6 @@ vio_status read_ahead_run(struct read_ahead *ahead, struct virtio_blk_transfer *
     if (status == VIO_OK && ahead_is_stream(ahead, sector, bytes) && ahead_prepare(ahead, bytes))
         ahead_top_up(ahead);
     return status;
-}
-
-vio_status read_ahead_read(struct read_ahead *ahead, uint64_t sector, void *buffer, size_t bytes)
-{
-    struct virtio_blk_transfer read = {
-        .operation = VIRTIO_BLK_READ,
-        .sector = sector,
-        .buffer = buffer,
-        .bytes = bytes,
-    };
-
-    return read_ahead_run(ahead, &read);
 }
 
 void read_ahead_release(struct read_ahead *ahead)

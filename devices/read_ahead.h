@@ -60,20 +60,11 @@ struct read_ahead {
 void read_ahead_init(struct read_ahead *ahead, struct virtio_blk *blk);
 
 /**
- * Read whole logical blocks, as virtio_blk_read(), which does it where nothing was read ahead.
+ * Read whole logical blocks, as virtio_blk_run(), which does it where nothing was read ahead.
  *
- * @param ahead   initialised
- * @param sector  as for virtio_blk_read(), as are the following
- * @param buffer  undefined on failure
- * @param bytes   as for virtio_blk_read()
- * @return as virtio_blk_read()
- */
-VIO_MUST_CHECK vio_status read_ahead_read(struct read_ahead *ahead, uint64_t sector, void *buffer,
-                                          size_t bytes);
-
-/**
- * The same for a transfer, of which sector, buffer and bytes are changed to what was asked of the
- * device.
+ * @param ahead  initialised
+ * @param read   a VIRTIO_BLK_READ; its sector, buffer and bytes become what was asked of the device
+ * @return as virtio_blk_run()
  */
 VIO_MUST_CHECK vio_status read_ahead_run(struct read_ahead *ahead,
                                          struct virtio_blk_transfer *read);

@@ -94,7 +94,6 @@ static vio_status block_io_carry_out(struct block_io *block_io,
         return block_io_carry_out_read(block_io, transfer);
     if (virtio_blk_changes(transfer))
         read_ahead_drop(&block_io->read_ahead);
-    transfer->after_all = true;
     return virtio_blk_run(block_io->blk, transfer);
 }
 

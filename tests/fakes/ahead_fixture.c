@@ -5,6 +5,18 @@
 #include "devices/blk_spec.h"
 #include "tests/fakes/testing.h"
 
+vio_status ahead_ask(struct read_ahead *ahead, uint64_t sector, void *buffer, size_t bytes)
+{
+    struct virtio_blk_transfer read = {
+        .operation = VIRTIO_BLK_READ,
+        .sector = sector,
+        .buffer = buffer,
+        .bytes = bytes,
+    };
+
+    return read_ahead_run(ahead, &read);
+}
+
 #define WATCHED_MAX 512u
 
 /* A buffer while it is mapped, or a chunk's memory while it is allocated. */
@@ -178,7 +190,7 @@ vio_status ahead_try_read(uint64_t sector, uint64_t n_sectors)
     assert_true(bytes <= AHEAD_DISK_SECTORS * AHEAD_SECTOR);
     memset(memory, 0x11, bytes);
     reader.n_reads++;
-    vio_status status = read_ahead_read(&reader.ahead, sector, memory, bytes);
+    vio_status status = ahead_ask(&reader.ahead, sector, memory, bytes);
     if (status == VIO_OK && memcmp(memory, reader.device.image + sector * AHEAD_SECTOR, bytes) != 0)
         fail_msg("wrong data at sector %llu, of %llu sectors", (unsigned long long)sector,
                  (unsigned long long)n_sectors);

@@ -56,4 +56,7 @@ void ahead_write(uint64_t sector, uint64_t n_sectors, uint64_t seed);
 /** Highest sector that any request asked for since the nth, and 0 for none. */
 uint64_t ahead_end_of_requests(unsigned first);
 
+/** A read through what was read ahead, by its arguments. */
+vio_status ahead_ask(struct read_ahead *ahead, uint64_t sector, void *buffer, size_t bytes);
+
 #endif

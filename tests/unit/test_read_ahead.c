@@ -185,12 +185,10 @@ static void given_nothing_or_no_whole_blocks_when_read_then_as_the_disk_says(voi
     uint64_t sector = ahead_read_on(0, 20, 1);
     unsigned n_requests = reader.device.n_requests;
 
-    assert_int_equal(read_ahead_read(&reader.ahead, sector, data, 0), VIO_OK);
-    assert_int_equal(read_ahead_read(&reader.ahead, AHEAD_DISK_SECTORS + 1, data, 0),
-                     VIO_ERR_RANGE);
-    assert_int_equal(read_ahead_read(&reader.ahead, sector, data, 100), VIO_ERR_INVALID);
-    assert_int_equal(read_ahead_read(&reader.ahead, sector, data, AHEAD_SECTOR + 1),
-                     VIO_ERR_INVALID);
+    assert_int_equal(ahead_ask(&reader.ahead, sector, data, 0), VIO_OK);
+    assert_int_equal(ahead_ask(&reader.ahead, AHEAD_DISK_SECTORS + 1, data, 0), VIO_ERR_RANGE);
+    assert_int_equal(ahead_ask(&reader.ahead, sector, data, 100), VIO_ERR_INVALID);
+    assert_int_equal(ahead_ask(&reader.ahead, sector, data, AHEAD_SECTOR + 1), VIO_ERR_INVALID);
     assert_int_equal(reader.device.n_requests, n_requests);
 }
 
@@ -201,7 +199,7 @@ static void given_reads_of_nothing_when_repeated_then_no_stream(void **state)
     (void)state;
     ahead_open();
     for (unsigned i = 0; i < 10; i++)
-        assert_int_equal(read_ahead_read(&reader.ahead, 77, data, 0), VIO_OK);
+        assert_int_equal(ahead_ask(&reader.ahead, 77, data, 0), VIO_OK);
     assert_int_equal(reader.device.n_requests, 0);
 
     ahead_read(77, 1);
@@ -219,9 +217,8 @@ static void given_large_blocks_when_read_not_in_whole_ones_then_invalid(void **s
     ahead_open();
     uint64_t sector = ahead_read_on(0, 20, 8);
 
-    assert_int_equal(read_ahead_read(&reader.ahead, sector + 1, data, sizeof(data)),
-                     VIO_ERR_INVALID);
-    assert_int_equal(read_ahead_read(&reader.ahead, sector, data, AHEAD_SECTOR), VIO_ERR_INVALID);
+    assert_int_equal(ahead_ask(&reader.ahead, sector + 1, data, sizeof(data)), VIO_ERR_INVALID);
+    assert_int_equal(ahead_ask(&reader.ahead, sector, data, AHEAD_SECTOR), VIO_ERR_INVALID);
     ahead_read_on(sector, 1000, 8);
     assert_true(reader.device.n_requests < 1000 / 8);
 }
