@@ -287,10 +287,7 @@ VIO_MUST_CHECK vio_status virtio_blk_wait(struct virtio_blk *blk,
 /** The next transfer with is_queued that is done, in the order of their ends; NULL when none. */
 struct virtio_blk_transfer *virtio_blk_next_done(struct virtio_blk *blk);
 
-/** Whether the device is out of use, and every transfer is refused. */
-bool virtio_blk_is_out_of_use(const struct virtio_blk *blk);
-
-/** Whether it is, because nobody answers on its bus any more. */
+/** Whether the device is out of use because nobody answers on its bus any more. */
 bool virtio_blk_is_gone(const struct virtio_blk *blk);
 
 /** Whether any transfer is not done. */

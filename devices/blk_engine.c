@@ -374,11 +374,6 @@ struct virtio_blk_transfer *virtio_blk_next_done(struct virtio_blk *blk)
     return engine_take_first(&blk->finished);
 }
 
-bool virtio_blk_is_out_of_use(const struct virtio_blk *blk)
-{
-    return blk->dead != VIO_OK;
-}
-
 bool virtio_blk_is_gone(const struct virtio_blk *blk)
 {
     return blk->dead == VIO_ERR_GONE;

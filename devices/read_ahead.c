@@ -22,7 +22,7 @@ void read_ahead_init(struct read_ahead *ahead, struct virtio_blk *blk)
         (struct read_ahead){.blk = blk, .next_sector = UINT64_MAX, .stream_sector = UINT64_MAX};
 }
 
-static struct read_ahead_chunk *ahead_chunk(struct read_ahead *ahead, unsigned n)
+static struct virtio_blk_transfer *ahead_chunk(struct read_ahead *ahead, unsigned n)
 {
     return &ahead->chunks[(ahead->first + n) % READ_AHEAD_CHUNKS];
 }
@@ -47,7 +47,7 @@ static bool ahead_is_empty(struct read_ahead *ahead)
 {
     (void)virtio_blk_poll(ahead->blk); /* what was answered is seen from what is done */
     while (ahead->n_chunks) {
-        if (!ahead_chunk(ahead, 0)->transfer.done)
+        if (!ahead_chunk(ahead, 0)->done)
             return false;
         ahead_pop(ahead);
     }
@@ -56,23 +56,23 @@ static bool ahead_is_empty(struct read_ahead *ahead)
 
 /* --- What was read ahead ---------------------------------------------------------------------- */
 
-static uint64_t ahead_end_of(const struct read_ahead_chunk *chunk)
+static uint64_t ahead_end_of(const struct virtio_blk_transfer *chunk)
 {
-    return chunk->transfer.sector + chunk->transfer.bytes / VIRTIO_BLK_SECTOR_BYTES;
+    return chunk->sector + chunk->bytes / VIRTIO_BLK_SECTOR_BYTES;
 }
 
 /* The chunk that holds the sector; those in front of it, which the stream has passed, are over. */
-static struct read_ahead_chunk *ahead_find(struct read_ahead *ahead, uint64_t sector)
+static struct virtio_blk_transfer *ahead_find(struct read_ahead *ahead, uint64_t sector)
 {
     if (ahead->is_dropped || ahead->n_chunks == 0 || sector >= ahead->end_sector ||
-        sector < ahead_chunk(ahead, 0)->transfer.sector)
+        sector < ahead_chunk(ahead, 0)->sector)
         return NULL;
     for (;;) {
-        struct read_ahead_chunk *chunk = ahead_chunk(ahead, 0);
+        struct virtio_blk_transfer *chunk = ahead_chunk(ahead, 0);
         if (sector < ahead_end_of(chunk))
             return chunk;
         /* Passed over before it came: its memory is not free yet, and this is no stream. */
-        if (!chunk->transfer.done) {
+        if (!chunk->done) {
             read_ahead_drop(ahead);
             return NULL;
         }
@@ -89,22 +89,21 @@ static void ahead_widen(struct read_ahead *ahead)
 /* As much as one chunk holds; 0: nothing. */
 static size_t ahead_take(struct read_ahead *ahead, uint64_t sector, uint8_t *buffer, size_t bytes)
 {
-    struct read_ahead_chunk *chunk = ahead_find(ahead, sector);
+    const struct virtio_blk_transfer *chunk = ahead_find(ahead, sector);
 
     if (!chunk)
         return 0;
-    const struct virtio_blk_transfer *transfer = &chunk->transfer;
-    vio_status status = transfer->done ? transfer->status : virtio_blk_wait(ahead->blk, transfer);
+    vio_status status = chunk->done ? chunk->status : virtio_blk_wait(ahead->blk, chunk);
     if (status != VIO_OK) {
         read_ahead_drop(ahead);
         return 0;
     }
-    uint64_t skipped = (sector - transfer->sector) * VIRTIO_BLK_SECTOR_BYTES;
-    size_t taken = (size_t)(transfer->bytes - skipped);
+    uint64_t skipped = (sector - chunk->sector) * VIRTIO_BLK_SECTOR_BYTES;
+    size_t taken = (size_t)(chunk->bytes - skipped);
     if (taken > bytes)
         taken = bytes;
-    vio_mem_copy(buffer, (const uint8_t *)transfer->buffer + skipped, taken);
-    if (skipped + taken == transfer->bytes) {
+    vio_mem_copy(buffer, (const uint8_t *)chunk->buffer + skipped, taken);
+    if (skipped + taken == chunk->bytes) {
         ahead_pop(ahead);
         ahead_widen(ahead);
     }
@@ -128,7 +127,7 @@ static uint32_t ahead_chunk_bytes(const struct read_ahead *ahead)
 static bool ahead_submit(struct read_ahead *ahead, uint32_t bytes)
 {
     struct virtio_blk *blk = ahead->blk;
-    struct virtio_blk_transfer *transfer = &ahead_chunk(ahead, ahead->n_chunks)->transfer;
+    struct virtio_blk_transfer *transfer = ahead_chunk(ahead, ahead->n_chunks);
     void *memory = transfer->buffer;
 
     if (!memory)
@@ -183,7 +182,7 @@ static bool ahead_covers(struct read_ahead *ahead)
 {
     if (ahead->is_dropped || ahead->end_sector < ahead->stream_sector)
         return false;
-    return ahead->n_chunks ? ahead_chunk(ahead, 0)->transfer.sector <= ahead->stream_sector
+    return ahead->n_chunks ? ahead_chunk(ahead, 0)->sector <= ahead->stream_sector
                            : ahead->end_sector == ahead->stream_sector;
 }
 
@@ -250,7 +249,7 @@ void read_ahead_release(struct read_ahead *ahead)
     struct virtio_blk *blk = ahead->blk;
 
     for (unsigned i = 0; i < READ_AHEAD_CHUNKS && !blk->quarantined; i++)
-        blk->platform.ops->free(blk->platform.context, ahead->chunks[i].transfer.buffer,
+        blk->platform.ops->free(blk->platform.context, ahead->chunks[i].buffer,
                                 READ_AHEAD_CHUNK_BYTES_MAX);
     *ahead = (struct read_ahead){.blk = blk};
 }

@@ -30,17 +30,12 @@
 /** A single read of at least that many bytes goes straight to the device. */
 #define READ_AHEAD_BYPASS_BYTES (256u << 10)
 
-/** Private: a piece of the stream, read or being read. */
-struct read_ahead_chunk {
-    struct virtio_blk_transfer
-        transfer; /**< its buffer is of READ_AHEAD_CHUNK_BYTES_MAX, or NULL */
-};
-
 /** All fields are private. */
 struct read_ahead {
     struct virtio_blk *blk;
-    struct read_ahead_chunk chunks[READ_AHEAD_CHUNKS]; /**< a ring */
-    unsigned first;                                    /**< the oldest chunk */
+    /** A ring of pieces, read or being read; buffers of READ_AHEAD_CHUNK_BYTES_MAX, or NULL. */
+    struct virtio_blk_transfer chunks[READ_AHEAD_CHUNKS];
+    unsigned first; /**< the oldest chunk */
     unsigned n_chunks;
     bool is_dropped;      /**< what the chunks hold is not to be used any more */
     uint64_t end_sector;  /**< behind the newest chunk */

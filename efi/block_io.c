@@ -239,7 +239,6 @@ void block_io_init(struct block_io *block_io, struct virtio_blk *blk, bool publi
                 .OptimalTransferLengthGranularity = info->optimal_blocks,
             },
         .blk = blk,
-        .publish_read_only = publish_read_only,
         .takes_gpt_repair = publish_read_only,
     };
     block_io_describe_size(block_io);

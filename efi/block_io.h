@@ -43,7 +43,6 @@ struct block_io {
     EFI_BLOCK_IO_MEDIA media;
     struct virtio_blk *blk;
     struct read_ahead read_ahead;
-    bool publish_read_only;
     bool takes_gpt_repair; /**< published read-only, and the firmware is still connecting */
     struct gpt_repair gpt_repair;
 
