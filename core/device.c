@@ -181,6 +181,7 @@ vio_status vio_device_set_up_queue(struct vio_device *device, const struct vio_q
         .shadow = plan->shadow,
         .indirect = plan->indirect,
         .indirect_entries = plan->indirect_entries,
+        .direct_max = (uint16_t)((uint32_t)plan->direct_max * size / plan->size_wanted),
     };
     vio_status status = virtqueue_init(plan->vq, &config);
     if (status != VIO_OK)

@@ -60,7 +60,8 @@ struct vio_queue_plan {
     void *shadow;                   /**< virtqueue_shadow_bytes(size_wanted) */
     const struct vio_dma *indirect; /**< virtqueue_indirect_bytes(), or NULL for none */
     uint16_t indirect_entries;
-    uint16_t vector; /**< VIO_NO_VECTOR when polled */
+    uint16_t direct_max; /**< see virtqueue_config; of a smaller queue as large a part */
+    uint16_t vector;     /**< VIO_NO_VECTOR when polled */
 };
 
 /** What a driver wants of a device. */

@@ -208,10 +208,17 @@ VQ_ASIDE vio_status vq_refuse(const struct virtqueue *vq, unsigned n_bufs)
     return n_bufs == 0 || n_bufs > vq->size ? VIO_ERR_INVALID : VIO_ERR_QUEUE_FULL;
 }
 
+/* Such a chain is also one that the queue has room for. */
+static bool vq_goes_without_table(const struct virtqueue *vq, unsigned n_bufs)
+{
+    return n_bufs + vq->table_reserve <= vq->n_free;
+}
+
 vio_status virtqueue_add(struct virtqueue *vq, const struct vio_buffer *bufs, unsigned n_bufs,
                          void *cookie)
 {
-    if (vq->table_entries && virtqueue_descriptors_needed(vq, n_bufs) < n_bufs) {
+    if (vq->table_entries && !vq_goes_without_table(vq, n_bufs) &&
+        virtqueue_descriptors_needed(vq, n_bufs) < n_bufs) {
         if (n_bufs > vq->size || vq->n_free == 0)
             return vq_refuse(vq, n_bufs);
         return vq_add_in_table(vq, bufs, n_bufs, cookie);

@@ -100,6 +100,12 @@ struct virtqueue_config {
      * of the queue, all others take one per buffer.
      */
     uint16_t indirect_entries;
+    /**
+     * Descriptors of the queue of which chains may take one per buffer although a table would hold
+     * them: a table is one more piece of memory for both sides to look up, and of no use before
+     * descriptors are scarce. 0: all that fits a table goes into one.
+     */
+    uint16_t direct_max;
 };
 
 /** Private: a descriptor, and the chain that it heads, in memory that the device cannot reach. */
@@ -132,6 +138,7 @@ struct virtqueue {
     uint16_t size;
     uint64_t mask;          /**< of a chain's number: its slot in the rings */
     uint16_t table_entries; /**< 0: no indirect descriptors */
+    uint16_t table_reserve; /**< descriptors that stay free behind a chain which needs no table */
     bool event_idx;
     bool in_order;
     bool order_platform;
@@ -216,7 +223,7 @@ struct virtqueue_addresses virtqueue_addresses(const struct virtqueue *vq);
 uint16_t virtqueue_free_descriptors(const struct virtqueue *vq);
 
 /**
- * Descriptors of the queue that a chain takes: 1 where it goes into an indirect table.
+ * Descriptors of the queue that a chain cannot do without: 1 where a table holds it.
  *
  * @param vq      initialised
  * @param n_bufs  1 or more

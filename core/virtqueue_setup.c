@@ -95,6 +95,8 @@ static void vq_lay_out(struct virtqueue *vq, const struct virtqueue_config *conf
         vq->tables = config->indirect->memory;
         vq->tables_addr = config->indirect->addr;
         vq->table_entries = config->indirect_entries;
+        vq->table_reserve =
+            config->direct_max < config->size ? (uint16_t)(config->size - config->direct_max) : 0;
     }
     vq->shadow = config->shadow;
 }

@@ -236,6 +236,12 @@ static struct vio_dma setup_part(const struct vio_dma *dma, size_t part_bytes, u
     };
 }
 
+/*
+ * The part of a queue that requests take without tables: each is made and read faster so, but takes
+ * the place of three when the queue is full.
+ */
+#define SETUP_DIRECT_SHARE 4u
+
 vio_status blk_setup_queue(struct virtio_blk *blk, uint16_t index)
 {
     uint16_t size = blk->info.queue_size;
@@ -250,6 +256,7 @@ vio_status blk_setup_queue(struct virtio_blk *blk, uint16_t index)
         .shadow = (uint8_t *)blk->shadow + index * virtqueue_shadow_bytes(size),
         .indirect = &tables,
         .indirect_entries = BLK_CHAIN_BUFFERS_MAX,
+        .direct_max = size / SETUP_DIRECT_SHARE,
         .vector = VIO_NO_VECTOR,
     };
 

@@ -4,6 +4,8 @@
 #include "tests/fakes/queue_fixture.h"
 #include "tests/fakes/testing.h"
 
+#include <limits.h>
+
 #define INDIRECT VIO_FEATURE(VIRTIO_F_INDIRECT_DESC)
 #define IN_ORDER VIO_FEATURE(VIRTIO_F_IN_ORDER)
 
@@ -122,6 +124,91 @@ static void given_chain_longer_than_a_table_when_added_then_direct(void **state)
     assert_pops(&cookies[1], 1);
     assert_pops(&cookies[0], 2);
     assert_int_equal(virtqueue_free_descriptors(&vq), 8);
+}
+
+/* --- Chains that need no table while there is room -------------------------------------------- */
+
+static void use_direct(uint16_t direct_max)
+{
+    config.direct_max = direct_max;
+    init_queue();
+}
+
+static void given_direct_max_when_chains_added_then_tables_begin_where_it_ends(void **state)
+{
+    (void)state;
+    struct fake_part parts[8];
+
+    for (unsigned direct_max = 0; direct_max <= 9; direct_max++) {
+        unsigned n_direct = (direct_max < 8 ? direct_max : 8) / 3;
+        unsigned n_chains = n_direct + (8 - 3 * n_direct);
+        use_direct((uint16_t)direct_max);
+
+        for (unsigned i = 0; i < n_chains; i++) {
+            unsigned n_free = virtqueue_free_descriptors(&vq);
+            add_chain(3, &cookies[i]);
+            virtqueue_publish(&vq);
+            uint16_t head = take_head();
+            assert_int_equal(is_indirect(head), i >= n_direct);
+            assert_int_equal(n_free - virtqueue_free_descriptors(&vq), i < n_direct ? 3 : 1);
+            assert_int_equal(fake_ring_read_chain(&ring, head, parts), 3);
+        }
+
+        struct vio_buffer bufs[3];
+        fill_bufs(bufs, 3);
+        assert_int_equal(virtqueue_free_descriptors(&vq), 0);
+        assert_int_equal(virtqueue_add(&vq, bufs, 3, cookies), VIO_ERR_QUEUE_FULL);
+    }
+}
+
+static void given_direct_max_when_room_comes_back_then_no_table_again(void **state)
+{
+    (void)state;
+    uint16_t heads[3];
+
+    use_direct(4);
+    for (unsigned i = 0; i < 3; i++) {
+        add_chain(3, &cookies[i]);
+        virtqueue_publish(&vq);
+        heads[i] = take_head();
+    }
+    assert_false(is_indirect(heads[0]));
+    assert_true(is_indirect(heads[1]));
+
+    /* With one in a table still there, three more would be four: that is allowed. */
+    fake_ring_return(&ring, heads[0], 1);
+    fake_ring_return(&ring, heads[1], 1);
+    assert_pops(&cookies[0], 1);
+    assert_pops(&cookies[1], 1);
+    add_chain(3, &cookies[0]);
+    virtqueue_publish(&vq);
+
+    assert_false(is_indirect(take_head()));
+    assert_int_equal(virtqueue_free_descriptors(&vq), 4);
+}
+
+static void given_direct_max_when_chain_is_empty_or_too_long_then_invalid(void **state)
+{
+    (void)state;
+    static const unsigned lengths[] = {0, 9, 65536, UINT_MAX - 4, UINT_MAX};
+    struct vio_buffer buf = writable(0x1000, 1);
+
+    use_direct(4);
+    for (unsigned i = 0; i < ARRAY_LENGTH(lengths); i++)
+        assert_int_equal(virtqueue_add(&vq, &buf, lengths[i], cookies), VIO_ERR_INVALID);
+    assert_int_equal(virtqueue_free_descriptors(&vq), 8);
+}
+
+static void given_direct_max_but_no_feature_when_chains_added_then_direct_to_the_end(void **state)
+{
+    (void)state;
+    config.features &= ~INDIRECT;
+    use_direct(2);
+
+    add_chain(4, &cookies[0]);
+    add_chain(4, &cookies[1]);
+
+    assert_int_equal(virtqueue_free_descriptors(&vq), 0);
 }
 
 static void given_each_size_when_chain_as_long_as_the_queue_then_taken_and_none_longer(void **state)
@@ -336,6 +423,10 @@ int main(void)
         TEST(given_no_feature_when_chain_added_then_direct),
         TEST(given_feature_but_no_memory_for_tables_when_chain_added_then_direct),
         TEST(given_chain_longer_than_a_table_when_added_then_direct),
+        TEST(given_direct_max_when_chains_added_then_tables_begin_where_it_ends),
+        TEST(given_direct_max_when_room_comes_back_then_no_table_again),
+        TEST(given_direct_max_when_chain_is_empty_or_too_long_then_invalid),
+        TEST(given_direct_max_but_no_feature_when_chains_added_then_direct_to_the_end),
         TEST(given_each_size_when_chain_as_long_as_the_queue_then_taken_and_none_longer),
         TEST(given_bad_chain_when_added_to_a_table_then_invalid_and_nothing_taken),
         TEST(given_table_longer_than_the_queue_when_chain_too_long_then_invalid),
