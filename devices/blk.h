@@ -118,6 +118,29 @@ struct virtio_blk_transfer {
     uint16_t n_in_flight;
 };
 
+/** Fill in a read; for whom it is too slow to clear what submitting it fills in anyway. */
+static inline void virtio_blk_make_read(struct virtio_blk_transfer *transfer, uint64_t sector,
+                                        void *buffer, uint64_t bytes)
+{
+    transfer->operation = VIRTIO_BLK_READ;
+    transfer->sector = sector;
+    transfer->buffer = buffer;
+    transfer->bytes = bytes;
+    transfer->unmap = false;
+    transfer->after_all = false;
+    transfer->is_guess = false;
+    transfer->is_queued = false;
+}
+
+/** The caller's part of another transfer, and not what came of it. */
+static inline void virtio_blk_make_same(struct virtio_blk_transfer *transfer,
+                                        const struct virtio_blk_transfer *other)
+{
+    virtio_blk_make_read(transfer, other->sector, other->buffer, other->bytes);
+    transfer->operation = other->operation;
+    transfer->unmap = other->unmap;
+}
+
 /** Whether a transfer, when it is carried out, changes what can be read. */
 static inline bool virtio_blk_changes(const struct virtio_blk_transfer *transfer)
 {
@@ -125,8 +148,13 @@ static inline bool virtio_blk_changes(const struct virtio_blk_transfer *transfer
            transfer->operation != VIRTIO_BLK_FLUSH;
 }
 
+/** Header and status around the data. */
+#define BLK_OVERHEAD_BUFFERS 2u
+
 /** Private: one request in flight. */
 struct blk_slot {
+    /** Header, data, status, for data that is one segment; all but the data stays as it is. */
+    struct vio_buffer chain[BLK_OVERHEAD_BUFFERS + 1];
     struct blk_slot_memory *memory; /**< header, status, and what is too small to be mapped */
     dma_addr memory_addr;
     struct virtio_blk_transfer *transfer;
@@ -195,7 +223,8 @@ struct virtio_blk {
 
     uint32_t request_bytes_max; /**< a multiple of the block size */
     uint32_t segment_bytes_max;
-    uint16_t segments_max; /**< data descriptors per request */
+    uint32_t short_bytes_max; /**< of a request that is one segment and not mapped; 0: none is */
+    uint16_t segments_max;    /**< data descriptors per request */
     uint64_t declined_features;
     vio_status dead; /**< VIO_OK, or why the device is of no use any more */
 
@@ -297,7 +326,10 @@ bool virtio_blk_is_busy(const struct virtio_blk *blk);
 bool virtio_blk_is_changing(const struct virtio_blk *blk);
 
 /** Forget device.failure, so that what is there later is of a later request. */
-void virtio_blk_forget_failure(struct virtio_blk *blk);
+static inline void virtio_blk_forget_failure(struct virtio_blk *blk)
+{
+    blk->device.failure = (struct vio_failure){0};
+}
 
 /**
  * Look whether the device has another capacity than info says (5.2.6.1: the driver SHOULD check it

@@ -212,12 +212,12 @@ static void engine_pump(struct virtio_blk *blk)
     }
 }
 
-/* The short way of what most transfers are: a read that is one request, and waits for nothing. */
+/* The short way of what most transfers are: a read that is one short request, and waits for nothing. */
 static bool engine_send_at_once(struct virtio_blk *blk, struct virtio_blk_transfer *transfer)
 {
-    if (transfer->operation != VIRTIO_BLK_READ || blk->waiting.first || transfer->after_all ||
-        blk->maps_buffers || transfer->bytes_left - 1 >= blk->request_bytes_max ||
-        blk_request_send(blk, transfer, (uint32_t)transfer->bytes_left) != VIO_OK)
+    if (blk->waiting.first || transfer->after_all ||
+        transfer->bytes_left - 1 >= blk->short_bytes_max ||
+        blk_request_send_short_read(blk, transfer) != VIO_OK)
         return false;
     transfer->bytes_left = 0;
     return true;
@@ -239,20 +239,27 @@ static vio_status engine_check_range(const struct virtio_blk *blk,
     return VIO_OK;
 }
 
-static vio_status engine_check(const struct virtio_blk *blk,
-                               const struct virtio_blk_transfer *transfer)
+static vio_status engine_check_change(const struct virtio_blk *blk,
+                                      const struct virtio_blk_transfer *transfer)
 {
-    if (blk->dead != VIO_OK)
-        return blk->dead;
     if (transfer->operation == VIRTIO_BLK_FLUSH || transfer->operation == VIRTIO_BLK_GET_ID)
         return VIO_OK;
     vio_status status = engine_check_range(blk, transfer);
-    if (status != VIO_OK || transfer->operation == VIRTIO_BLK_READ)
+    if (status != VIO_OK)
         return status;
     if (blk->info.read_only)
         return VIO_ERR_READ_ONLY;
     const struct virtio_blk_range_limit *limit = engine_range_limit(blk, transfer);
     return limit && limit->sectors_max == 0 ? VIO_ERR_UNSUPPORTED : VIO_OK;
+}
+
+static vio_status engine_check(const struct virtio_blk *blk,
+                               const struct virtio_blk_transfer *transfer)
+{
+    if (blk->dead != VIO_OK)
+        return blk->dead;
+    return transfer->operation == VIRTIO_BLK_READ ? engine_check_range(blk, transfer)
+                                                  : engine_check_change(blk, transfer);
 }
 
 void blk_engine_check_waiting(struct virtio_blk *blk)
@@ -267,6 +274,19 @@ void blk_engine_check_waiting(struct virtio_blk *blk)
 
 /* --- The engine's calls ------------------------------------------------------------------------ */
 
+/* All but a read may have nothing to count, and tells others to wait for it. */
+static void engine_begin_other(struct virtio_blk *blk, struct virtio_blk_transfer *transfer)
+{
+    blk->n_changing++;
+    if (transfer->operation != VIRTIO_BLK_FLUSH && transfer->operation != VIRTIO_BLK_GET_ID)
+        return;
+    transfer->next_sector = 0;
+    transfer->bytes_left = 0;
+    transfer->is_unsent = true;
+    if (transfer->operation == VIRTIO_BLK_FLUSH)
+        transfer->after_all = true;
+}
+
 vio_status virtio_blk_submit(struct virtio_blk *blk, struct virtio_blk_transfer *transfer)
 {
     vio_status status = engine_check(blk, transfer);
@@ -274,24 +294,21 @@ vio_status virtio_blk_submit(struct virtio_blk *blk, struct virtio_blk_transfer 
         return status;
     if (!transfer->is_guess)
         virtio_blk_forget_failure(blk);
-    bool has_bytes =
-        transfer->operation != VIRTIO_BLK_FLUSH && transfer->operation != VIRTIO_BLK_GET_ID;
-
     transfer->done = false;
     transfer->status = VIO_OK;
-    transfer->next_sector = has_bytes ? transfer->sector : 0;
+    transfer->next_sector = transfer->sector;
     transfer->next_buffer = transfer->buffer;
-    transfer->bytes_left = has_bytes ? transfer->bytes : 0;
-    transfer->is_unsent = !has_bytes;
+    transfer->bytes_left = transfer->bytes;
+    transfer->is_unsent = false;
     transfer->n_in_flight = 0;
-    if (transfer->operation == VIRTIO_BLK_FLUSH)
-        transfer->after_all = true;
-    if (transfer->operation != VIRTIO_BLK_READ)
-        blk->n_changing++;
-    if (!engine_send_at_once(blk, transfer)) {
-        engine_append(&blk->waiting, transfer);
-        engine_pump(blk);
+    if (transfer->operation == VIRTIO_BLK_READ) {
+        if (engine_send_at_once(blk, transfer))
+            return VIO_OK;
+    } else {
+        engine_begin_other(blk, transfer);
     }
+    engine_append(&blk->waiting, transfer);
+    engine_pump(blk);
     return VIO_OK;
 }
 
@@ -387,9 +404,4 @@ bool virtio_blk_is_busy(const struct virtio_blk *blk)
 bool virtio_blk_is_changing(const struct virtio_blk *blk)
 {
     return blk->n_changing != 0;
-}
-
-void virtio_blk_forget_failure(struct virtio_blk *blk)
-{
-    blk->device.failure = (struct vio_failure){0};
 }

@@ -15,9 +15,6 @@
 #include "devices/blk.h"
 #include "devices/blk_spec.h"
 
-/** Header and status around the data. */
-#define BLK_OVERHEAD_BUFFERS 2u
-
 /** Longest chain, and so longest indirect table. */
 #define BLK_CHAIN_BUFFERS_MAX (BLK_OVERHEAD_BUFFERS + BLK_SEGMENTS_MAX)
 
@@ -92,6 +89,14 @@ void blk_request_make_slots(struct virtio_blk *blk);
  */
 VIO_MUST_CHECK vio_status blk_request_send(struct virtio_blk *blk,
                                            struct virtio_blk_transfer *transfer, uint32_t bytes);
+
+/**
+ * The same for what most requests are: all that is left of a read, at most short_bytes_max.
+ *
+ * @return as blk_request_send()
+ */
+VIO_MUST_CHECK vio_status blk_request_send_short_read(struct virtio_blk *blk,
+                                                      struct virtio_blk_transfer *transfer);
 
 /**
  * Put a read that is in flight into a queue that has room once more, with the buffer as it is.

@@ -11,6 +11,12 @@
 /* Longer than most requests take, so that these need no look at the status register. */
 #define REQUEST_FIRST_ALIVE_US 10000u
 
+/*
+ * A request's way is hot: what it runs through is made twice, once for all requests and once for
+ * short reads, in which all that depends on the kind of request is a constant.
+ */
+#define REQUEST_INLINE static inline __attribute__((always_inline))
+
 /* Data of a length of its own is small, and travels in the slot; 0: the caller's buffer. */
 static const struct request_kind {
     uint32_t type;
@@ -32,9 +38,15 @@ void blk_request_make_slots(struct virtio_blk *blk)
 
     /* Backwards, so that they are used in the order of their memory. */
     for (unsigned i = BLK_DEPTH_MAX; i-- > 0;) {
+        dma_addr addr = blk->slot_memory.addr + i * sizeof(*memory);
         blk->slots[i] = (struct blk_slot){
             .memory = &memory[i],
-            .memory_addr = blk->slot_memory.addr + i * sizeof(*memory),
+            .memory_addr = addr,
+            .chain = {{.addr = addr, .len = sizeof(struct virtio_blk_req_header)},
+                      {.len = 0},
+                      {.addr = addr + offsetof(struct blk_slot_memory, status),
+                       .len = 1,
+                       .device_writable = true}},
             .next = blk->free_slots,
         };
         blk->free_slots = &blk->slots[i];
@@ -89,17 +101,17 @@ static uint32_t request_data_bytes(enum virtio_blk_operation operation, uint32_t
 }
 
 /* What is too small to be mapped travels in the slot; the rest is the caller's own memory. */
-static vio_status request_place_data(struct virtio_blk *blk, struct blk_slot *slot, void *buffer)
+REQUEST_INLINE vio_status request_place_data(struct virtio_blk *blk, struct blk_slot *slot,
+                                             void *buffer, enum virtio_blk_operation operation,
+                                             bool is_short)
 {
-    enum virtio_blk_operation operation = slot->transfer->operation;
-
     slot->device_writes = !blk_is_write(operation);
     slot->is_mapped = false;
     if (request_kinds[operation].is_small) {
         slot->data_addr = slot->memory_addr + offsetof(struct blk_slot_memory, data);
         return VIO_OK;
     }
-    if (!blk->maps_buffers) {
+    if (is_short || !blk->maps_buffers) {
         slot->data_addr = (uintptr_t)buffer;
         return VIO_OK;
     }
@@ -131,10 +143,10 @@ static void request_clear_id(const struct blk_slot *slot)
         ring_store8(&slot->memory->data.id[i], 0);
 }
 
-static void request_write_header(const struct blk_slot *slot)
+REQUEST_INLINE void request_write_header(const struct blk_slot *slot,
+                                         enum virtio_blk_operation operation)
 {
     struct virtio_blk_req_header *header = &slot->memory->header;
-    enum virtio_blk_operation operation = slot->transfer->operation;
 
     if (request_is_range(operation))
         request_write_range(slot);
@@ -147,14 +159,13 @@ static void request_write_header(const struct blk_slot *slot)
     ring_store8(&slot->memory->status, REQUEST_STATUS_UNWRITTEN);
 }
 
-/* header | data | status, the data cut where the device's segments end (2.7.4.2). */
-static unsigned request_make_chain(const struct virtio_blk *blk, const struct blk_slot *slot,
-                                   struct vio_buffer *bufs)
+/* Not header | data | status: no data, or data that is cut where the device's segments end (2.7.4.2). */
+static vio_status request_add_in_pieces(struct virtio_blk *blk, struct blk_slot *slot)
 {
+    struct vio_buffer bufs[BLK_CHAIN_BUFFERS_MAX];
     unsigned n = 0;
 
-    bufs[n++] =
-        (struct vio_buffer){.addr = slot->memory_addr, .len = sizeof(struct virtio_blk_req_header)};
+    bufs[n++] = slot->chain[0];
     for (uint32_t done = 0; done != slot->data_bytes;) {
         uint32_t left = slot->data_bytes - done;
         uint32_t len = left < blk->segment_bytes_max ? left : blk->segment_bytes_max;
@@ -162,33 +173,35 @@ static unsigned request_make_chain(const struct virtio_blk *blk, const struct bl
             .addr = slot->data_addr + done, .len = len, .device_writable = slot->device_writes};
         done += len;
     }
-    bufs[n++] =
-        (struct vio_buffer){.addr = slot->memory_addr + offsetof(struct blk_slot_memory, status),
-                            .len = 1,
-                            .device_writable = true};
-    return n;
+    bufs[n++] = slot->chain[BLK_OVERHEAD_BUFFERS];
+    return virtqueue_add(&blk->queues[slot->queue], bufs, n, slot);
 }
 
-static void request_count(struct virtio_blk *blk, const struct blk_slot *slot)
+REQUEST_INLINE vio_status request_add_chain(struct virtio_blk *blk, struct blk_slot *slot,
+                                            bool is_short)
 {
+    /* Also where there is no data. */
+    if (!is_short && slot->data_bytes - 1 >= blk->segment_bytes_max)
+        return request_add_in_pieces(blk, slot);
+    slot->chain[1] = (struct vio_buffer){
+        .addr = slot->data_addr, .len = slot->data_bytes, .device_writable = slot->device_writes};
+    return virtqueue_add(&blk->queues[slot->queue], slot->chain, BLK_OVERHEAD_BUFFERS + 1, slot);
+}
+
+REQUEST_INLINE vio_status request_add(struct virtio_blk *blk, struct blk_slot *slot,
+                                      enum virtio_blk_operation operation, bool is_short)
+{
+    request_write_header(slot, operation);
+    vio_status status = request_add_chain(blk, slot, is_short);
+    if (status != VIO_OK)
+        return status;
     blk->counters.requests++;
     blk->has_unpublished = true;
-    if (slot->transfer->operation == VIRTIO_BLK_READ)
+    if (operation == VIRTIO_BLK_READ)
         blk->counters.bytes_read += slot->bytes;
-    else if (slot->transfer->operation == VIRTIO_BLK_WRITE)
+    else if (operation == VIRTIO_BLK_WRITE)
         blk->counters.bytes_written += slot->bytes;
-}
-
-static vio_status request_add(struct virtio_blk *blk, struct blk_slot *slot)
-{
-    struct vio_buffer bufs[BLK_CHAIN_BUFFERS_MAX];
-
-    request_write_header(slot);
-    vio_status status =
-        virtqueue_add(&blk->queues[slot->queue], bufs, request_make_chain(blk, slot, bufs), slot);
-    if (status == VIO_OK)
-        request_count(blk, slot);
-    return status;
+    return VIO_OK;
 }
 
 unsigned blk_request_n_buffers(const struct virtio_blk *blk, uint32_t data_bytes)
@@ -217,12 +230,13 @@ static bool request_choose_queue(struct virtio_blk *blk, uint32_t data_bytes, ui
     return false;
 }
 
-vio_status blk_request_send(struct virtio_blk *blk, struct virtio_blk_transfer *transfer,
-                            uint32_t bytes)
+REQUEST_INLINE vio_status request_send(struct virtio_blk *blk, struct virtio_blk_transfer *transfer,
+                                       uint32_t bytes, enum virtio_blk_operation operation,
+                                       bool is_short)
 {
     struct blk_slot *slot = blk->free_slots;
-    uint32_t data_bytes = request_data_bytes(transfer->operation, bytes);
-    bool must_choose = blk->maps_buffers || blk->info.n_queues != 1;
+    uint32_t data_bytes = request_data_bytes(operation, bytes);
+    bool must_choose = (!is_short && blk->maps_buffers) || blk->info.n_queues != 1;
     uint8_t queue = 0;
 
     /* Before anything is mapped, which may mean copied; else an only queue says itself if it is full. */
@@ -234,11 +248,11 @@ vio_status blk_request_send(struct virtio_blk *blk, struct virtio_blk_transfer *
     slot->data_bytes = data_bytes;
     slot->queue = queue;
     slot->was_retried = false;
-    vio_status status = request_place_data(blk, slot, transfer->next_buffer);
+    vio_status status = request_place_data(blk, slot, transfer->next_buffer, operation, is_short);
     if (status != VIO_OK)
         return status;
 
-    status = request_add(blk, slot);
+    status = request_add(blk, slot, operation, is_short);
     if (status != VIO_OK) {
         if (slot->is_mapped) /* nothing was transferred that could get lost */
             (void)blk->platform.ops->unmap(blk->platform.context, &slot->mapping);
@@ -248,6 +262,17 @@ vio_status blk_request_send(struct virtio_blk *blk, struct virtio_blk_transfer *
     request_append(blk, slot);
     transfer->n_in_flight++;
     return VIO_OK;
+}
+
+vio_status blk_request_send(struct virtio_blk *blk, struct virtio_blk_transfer *transfer,
+                            uint32_t bytes)
+{
+    return request_send(blk, transfer, bytes, transfer->operation, false);
+}
+
+vio_status blk_request_send_short_read(struct virtio_blk *blk, struct virtio_blk_transfer *transfer)
+{
+    return request_send(blk, transfer, (uint32_t)transfer->bytes_left, VIRTIO_BLK_READ, true);
 }
 
 /* The device may have come back as another one: smaller, with smaller limits, behind an IOMMU. */
@@ -271,7 +296,7 @@ vio_status blk_request_send_again(struct virtio_blk *blk, struct blk_slot *slot)
         return VIO_ERR_QUEUE_FULL;
     slot->queue = queue;
     slot->was_retried = true;
-    return request_add(blk, slot);
+    return request_add(blk, slot, slot->transfer->operation, false);
 }
 
 /* --- The answer ------------------------------------------------------------------------------- */

@@ -324,6 +324,9 @@ static vio_status setup_find_limits(struct virtio_blk *blk)
                           "its requests cannot hold one block, its size_max is",
                           blk->segment_bytes_max);
     blk->request_bytes_max = (uint32_t)bytes;
+    uint32_t one_segment_bytes =
+        blk->segment_bytes_max < bytes ? blk->segment_bytes_max : (uint32_t)bytes;
+    blk->short_bytes_max = blk->maps_buffers ? 0 : one_segment_bytes;
     return VIO_OK;
 }
 
