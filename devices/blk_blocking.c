@@ -2,21 +2,47 @@
 
 #include "devices/blk_private.h"
 
+/* Looks at the used rings, which cost little, to one look at all else, which costs ten times that. */
+#define BLOCKING_LOOKS 8u
+
+static bool blocking_has_answers(const struct virtio_blk *blk)
+{
+    uint16_t n_queues = blk->info.n_queues;
+
+    for (uint16_t i = 0; i < n_queues; i++) {
+        if (virtqueue_has_used(&blk->queues[i]))
+            return true;
+    }
+    return false;
+}
+
+/* Whether something seems to be there; waits for it, but not for as long as deadlines could pass. */
+static bool blocking_look(const struct virtio_blk *blk)
+{
+    const struct vio_platform *platform = &blk->platform;
+
+    /* Nobody will answer. */
+    if (blk->dead != VIO_OK || blk->n_in_flight == 0)
+        return true;
+    for (unsigned i = 0; i < BLOCKING_LOOKS; i++) {
+        if (blocking_has_answers(blk))
+            return true;
+        platform->ops->wait(platform->context, BLK_STEP_MAX_US / BLOCKING_LOOKS);
+    }
+    return false;
+}
+
 /*
  * Nothing is there as a rule when one has just asked for it: then waiting comes first. A queue can
  * also seem to have answers, and have none, which is no reason to spin.
  */
 vio_status virtio_blk_wait(struct virtio_blk *blk, const struct virtio_blk_transfer *transfer)
 {
-    const struct vio_platform *platform = &blk->platform;
-
     virtio_blk_publish(blk);
     while (!transfer->done) {
-        bool seems_answered = blk_engine_has_answers(blk);
-        if (!seems_answered)
-            platform->ops->wait(platform->context, BLK_STEP_MAX_US);
+        bool seems_answered = blocking_look(blk);
         if (virtio_blk_poll(blk) == 0 && seems_answered && !transfer->done)
-            platform->ops->wait(platform->context, BLK_STEP_MAX_US);
+            blk->platform.ops->wait(blk->platform.context, BLK_STEP_MAX_US / BLOCKING_LOOKS);
     }
     return transfer->status;
 }

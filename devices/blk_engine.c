@@ -333,7 +333,7 @@ static unsigned engine_take_answers(struct virtio_blk *blk, struct virtqueue *vq
     uint32_t used_len;
 
     /* An idle queue has no answers, whatever the device says. */
-    while (virtqueue_in_flight(vq)) {
+    for (unsigned n_left = virtqueue_in_flight(vq); n_left; n_left--) {
         vio_status status = virtqueue_pop_used(vq, &cookie, &used_len);
         if (status == VIO_OK) {
             struct blk_slot *slot = cookie;
@@ -351,17 +351,6 @@ static unsigned engine_take_answers(struct virtio_blk *blk, struct virtqueue *vq
         break;
     }
     return n_answers;
-}
-
-bool blk_engine_has_answers(const struct virtio_blk *blk)
-{
-    if (blk->dead != VIO_OK || blk->n_in_flight == 0)
-        return true;
-    for (uint16_t i = 1; i < blk->info.n_queues; i++) {
-        if (virtqueue_has_used(&blk->queues[i]))
-            return true;
-    }
-    return virtqueue_has_used(&blk->queues[0]);
 }
 
 unsigned virtio_blk_poll(struct virtio_blk *blk)
@@ -382,7 +371,8 @@ unsigned virtio_blk_poll(struct virtio_blk *blk)
         blk_recover_watch(blk);
     if (blk->waiting.first && blk->dead == VIO_OK)
         engine_pump(blk);
-    virtio_blk_publish(blk);
+    if (blk->has_unpublished)
+        virtio_blk_publish(blk);
     return n_answers;
 }
 

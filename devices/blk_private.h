@@ -124,9 +124,6 @@ VIO_MUST_CHECK vio_status blk_request_release(struct virtio_blk *blk, struct blk
 /** One request of a transfer has ended, one way or the other; releases the slot. */
 void blk_engine_end_request(struct virtio_blk *blk, struct blk_slot *slot, vio_status status);
 
-/** Whether a queue has an answer, or waiting for one is of no use. */
-bool blk_engine_has_answers(const struct virtio_blk *blk);
-
 /** No transfer that waits to be sent, completely or in part, goes on. */
 void blk_engine_fail_waiting(struct virtio_blk *blk, vio_status status);
 

@@ -205,14 +205,6 @@ static bool ahead_prepare(struct read_ahead *ahead, size_t bytes)
     return true;
 }
 
-static bool ahead_is_whole(const struct read_ahead *ahead, uint64_t sector, size_t bytes)
-{
-    uint32_t block = ahead->blk->info.block_bytes;
-
-    return bytes && (bytes & (block - 1)) == 0 &&
-           (sector & (block / VIRTIO_BLK_SECTOR_BYTES - 1)) == 0;
-}
-
 /* What is there of the transfer's beginning; the transfer is what remains. */
 static void ahead_serve(struct read_ahead *ahead, struct virtio_blk_transfer *transfer)
 {
@@ -226,20 +218,31 @@ static void ahead_serve(struct read_ahead *ahead, struct virtio_blk_transfer *tr
     }
 }
 
+static bool ahead_is_whole(const struct read_ahead *ahead, const struct virtio_blk_transfer *read)
+{
+    uint32_t block = ahead->blk->info.block_bytes;
+
+    return (read->bytes & (block - 1)) == 0 &&
+           (read->sector & (block / VIRTIO_BLK_SECTOR_BYTES - 1)) == 0;
+}
+
 vio_status read_ahead_run(struct read_ahead *ahead, struct virtio_blk_transfer *read)
 {
     struct virtio_blk *blk = ahead->blk;
     uint64_t sector = read->sector;
     size_t bytes = (size_t)read->bytes;
+    vio_status status = VIO_OK;
 
-    /* What the disk refuses, or does nothing for, is no part of a stream. */
-    if (!ahead_is_whole(ahead, sector, bytes))
-        return virtio_blk_run(blk, read);
-    ahead_serve(ahead, read);
-    if (read->bytes == 0)
+    /* What the disk would refuse is not served either. */
+    if (ahead->n_chunks && ahead_is_whole(ahead, read))
+        ahead_serve(ahead, read);
+    if (read->bytes || bytes == 0)
+        status = virtio_blk_run(blk, read);
+    else
         virtio_blk_forget_failure(blk);
-    vio_status status = read->bytes ? virtio_blk_run(blk, read) : VIO_OK;
-    if (status == VIO_OK && ahead_is_stream(ahead, sector, bytes) && ahead_prepare(ahead, bytes))
+    /* What the disk does nothing for is no part of a stream. */
+    if (status == VIO_OK && bytes && ahead_is_stream(ahead, sector, bytes) &&
+        ahead_prepare(ahead, bytes))
         ahead_top_up(ahead);
     return status;
 }

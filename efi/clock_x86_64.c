@@ -30,8 +30,7 @@ uint64_t clock_now_us(void)
     return (clock_read_tsc() - clock_start) / clock_ticks_per_us;
 }
 
-void clock_relax(unsigned n)
+void clock_relax(void)
 {
-    while (n--)
-        __asm__ volatile("pause");
+    __asm__ volatile(".rept 8\n\tpause\n\t.endr");
 }

@@ -162,9 +162,9 @@ uint64_t clock_now_us(void)
     return fake_uefi_now_us;
 }
 
-void clock_relax(unsigned n)
+void clock_relax(void)
 {
-    fake_uefi_relaxes += n;
+    fake_uefi_relaxes++;
 }
 
 /* Numbers in hexadecimal only: of the rest, gnu-efi's letters mean something else than printf's. */

@@ -1419,7 +1419,8 @@ static void given_slow_but_moving_device_when_read_then_success_after_two_minute
     (void)state;
     fake_blk_device_offer(&disk, VIRTIO_BLK_F_SIZE_MAX, VIRTIO_BLK_CONFIG_SIZE_MAX, 4, 512);
     fake_blk_device_offer(&disk, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_CONFIG_SEG_MAX, 4, 1);
-    disk.delay_waits = 290; /* of 100 ms each */
+    platform.wait_us = 10000;
+    disk.delay_waits = 2900;
     assert_int_equal(open_disk(), VIO_OK);
     uint64_t start_us = platform.now_us;
 
