@@ -2,7 +2,6 @@
 
 #include "efi/block_io.h"
 
-#include "devices/blk_spec.h"
 #include "efi/status.h"
 
 #define BLOCK_IO_FIRST_MEDIA_ID 1
@@ -14,10 +13,11 @@ static struct block_io *block_io_from(EFI_BLOCK_IO_PROTOCOL *protocol)
 
 EFI_STATUS block_io_status(vio_status status)
 {
+    if (status == VIO_OK)
+        return EFI_SUCCESS;
     EFI_STATUS efi_status = status_to_efi(status);
 
     switch (efi_status) {
-    case EFI_SUCCESS:
     case EFI_NO_MEDIA:
     case EFI_WRITE_PROTECTED:
     case EFI_INVALID_PARAMETER:
@@ -60,19 +60,13 @@ EFI_STATUS block_io_check_write(const struct block_io *block_io, UINT32 media_id
     return block_io->media.ReadOnly ? EFI_WRITE_PROTECTED : EFI_SUCCESS;
 }
 
-uint64_t block_io_sector(const struct block_io *block_io, EFI_LBA lba)
-{
-    return lba * (block_io->media.BlockSize / VIRTIO_BLK_SECTOR_BYTES);
-}
-
-void block_io_after_read(const struct block_io *block_io, uint64_t sector, void *buffer,
-                         uint64_t bytes)
+void block_io_put_repair_over(const struct block_io *block_io, uint64_t sector, void *buffer,
+                              uint64_t bytes)
 {
     UINT32 block_bytes = block_io->media.BlockSize;
 
-    if (block_io->gpt_repair.blocks)
-        gpt_repair_apply(&block_io->gpt_repair, block_bytes,
-                         sector / (block_bytes / VIRTIO_BLK_SECTOR_BYTES), (UINTN)bytes, buffer);
+    gpt_repair_apply(&block_io->gpt_repair, block_bytes,
+                     sector / (block_bytes / VIRTIO_BLK_SECTOR_BYTES), (UINTN)bytes, buffer);
 }
 
 static vio_status block_io_carry_out_read(struct block_io *block_io,
@@ -82,8 +76,8 @@ static vio_status block_io_carry_out_read(struct block_io *block_io,
     void *buffer = read->buffer;
 
     vio_status status = read_ahead_run(&block_io->read_ahead, read);
-    if (status == VIO_OK)
-        block_io_after_read(block_io, sector, buffer, bytes);
+    if (status == VIO_OK && block_io->gpt_repair.blocks)
+        block_io_put_repair_over(block_io, sector, buffer, bytes);
     return status;
 }
 
@@ -154,12 +148,8 @@ static EFI_STATUS EFIAPI block_io_read(EFI_BLOCK_IO_PROTOCOL *protocol, UINT32 m
         return status;
     if (bytes == 0)
         return block_io_do_nothing(block_io);
-    struct virtio_blk_transfer transfer = {
-        .operation = VIRTIO_BLK_READ,
-        .sector = block_io_sector(block_io, lba),
-        .buffer = buffer,
-        .bytes = bytes,
-    };
+    struct virtio_blk_transfer transfer;
+    virtio_blk_make_read(&transfer, block_io_sector(block_io, lba), buffer, bytes);
     return block_io_run(block_io, &transfer);
 }
 

@@ -17,6 +17,7 @@
 #define EFI_BLOCK_IO_H
 
 #include "devices/blk.h"
+#include "devices/blk_spec.h"
 #include "devices/read_ahead.h"
 #include "efi/gpt_repair.h"
 #include "efi/uefi.h"
@@ -116,7 +117,10 @@ EFI_STATUS block_io_check_write(const struct block_io *block_io, UINT32 media_id
                                 UINTN bytes, const void *buffer);
 
 /** The sector of a block. */
-uint64_t block_io_sector(const struct block_io *block_io, EFI_LBA lba);
+static inline uint64_t block_io_sector(const struct block_io *block_io, EFI_LBA lba)
+{
+    return lba * (block_io->media.BlockSize / VIRTIO_BLK_SECTOR_BYTES);
+}
 
 /** Carry out a blocking call; NULL as a token means the same. */
 EFI_STATUS block_io_run(struct block_io *block_io, struct virtio_blk_transfer *transfer);
@@ -128,9 +132,9 @@ EFI_STATUS block_io_run(struct block_io *block_io, struct virtio_blk_transfer *t
  */
 EFI_STATUS block_io_do_reset(struct block_io *block_io, BOOLEAN extended_verification);
 
-/** Put what was kept of a repair over what was read. */
-void block_io_after_read(const struct block_io *block_io, uint64_t sector, void *buffer,
-                         uint64_t bytes);
+/** After a read, where gpt_repair.blocks is not NULL: put what was kept over what was read. */
+void block_io_put_repair_over(const struct block_io *block_io, uint64_t sector, void *buffer,
+                              uint64_t bytes);
 
 /* --- efi/block_io2.c -------------------------------------------------------------------------- */
 

@@ -1,6 +1,5 @@
 /* Contract and terms: efi/block_io.h. Calls with a token. */
 
-#include "devices/blk_spec.h"
 #include "efi/block_io.h"
 
 /* Of 100 ns. The firmware's clock ticks more slowly, and then each tick is taken. */
@@ -56,8 +55,9 @@ void block_io2_signal(struct block_io *block_io)
     while ((transfer = virtio_blk_next_done(block_io->blk))) {
         struct block_io_request *request = (struct block_io_request *)transfer;
         EFI_BLOCK_IO2_TOKEN *token = request->token;
-        if (transfer->status == VIO_OK && transfer->operation == VIRTIO_BLK_READ)
-            block_io_after_read(block_io, transfer->sector, transfer->buffer, transfer->bytes);
+        if (block_io->gpt_repair.blocks && transfer->status == VIO_OK &&
+            transfer->operation == VIRTIO_BLK_READ)
+            block_io_put_repair_over(block_io, transfer->sector, transfer->buffer, transfer->bytes);
         request->next_free = block_io->free_requests;
         block_io->free_requests = request;
         block_io->n_outstanding--;
@@ -120,7 +120,7 @@ static EFI_STATUS block_io2_submit(struct block_io *block_io, EFI_BLOCK_IO2_TOKE
             return EFI_OUT_OF_RESOURCES;
         request = block_io->free_requests;
     }
-    request->transfer = *transfer;
+    virtio_blk_make_same(&request->transfer, transfer);
     request->transfer.is_queued = true;
     request->token = token;
     if (virtio_blk_changes(transfer))
@@ -180,12 +180,8 @@ static EFI_STATUS EFIAPI block_io2_read(EFI_BLOCK_IO2_PROTOCOL *protocol, UINT32
         return status;
     if (bytes == 0)
         return block_io2_do_nothing(block_io, token);
-    const struct virtio_blk_transfer transfer = {
-        .operation = VIRTIO_BLK_READ,
-        .sector = block_io_sector(block_io, lba),
-        .buffer = buffer,
-        .bytes = bytes,
-    };
+    struct virtio_blk_transfer transfer;
+    virtio_blk_make_read(&transfer, block_io_sector(block_io, lba), buffer, bytes);
     return block_io2_start(block_io, token, &transfer);
 }
 
