@@ -27,10 +27,11 @@ VIRTBOOT := $(DRIVERS) $(GLUE) $(BOOT) efi/main.c efi/volume.c efi/entries.c efi
 VIRTIO   := $(DRIVERS) $(GLUE) efi/driver_main.c
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wmissing-prototypes -Wvla -Werror
-# Freestanding everywhere; only efi/ sees the UEFI headers, and those as a system's.
+# Freestanding everywhere; only efi/ sees the UEFI headers, and those as a system's. No vector
+# registers: the firmware wants most of them back, and saving them costs more than they gain.
 CFLAGS_FREE := -std=c11 -g -ffreestanding -fno-stack-protector -fno-stack-check \
                -fno-strict-aliasing -fpic -fshort-wchar -mno-red-zone -maccumulate-outgoing-args \
-               -fvisibility=hidden $(WARNINGS) -I. -MMD -MP
+               -fvisibility=hidden -mgeneral-regs-only $(WARNINGS) -I. -MMD -MP
 CFLAGS_UEFI := -isystem /usr/include/efi -isystem /usr/include/efi/$(ARCH) -DGNU_EFI_USE_MS_ABI
 LDFLAGS_EFI := -nostdlib -znocombreloc -shared -Bsymbolic --no-undefined -z noexecstack \
                -T /usr/lib/elf_$(ARCH)_efi.lds -L /usr/lib
