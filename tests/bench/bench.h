@@ -1,7 +1,8 @@
 /** @file
  * The speed of a virtio disk under UEFI, through the firmware's own driver and through virtio.efi.
  * Spec:      UEFI 2.10, 13.9 Block I/O Protocol; 13.10 Block I/O 2 Protocol.
- * Knows:     nothing of our drivers: what it measures it finds by the protocols.
+ * Knows:     nothing of our drivers: what it measures it finds by the protocols; of core/ the ring,
+ *            which bench_ring_floor() measures by itself.
  * Job:       \bench.txt on the volume that bench.efi came from, one word list per line:
  *                rounds N             how often all lines are run for both drivers; first line
  *                expect blocks|zeroes what the disk holds from here on, see bench_verify()
@@ -102,7 +103,10 @@ enum bench_result bench_read(struct bench_disk *disk, const struct bench_line *l
 enum bench_result bench_read_file(struct bench_disk *disk, const struct bench_line *line,
                                   struct bench_time *ret_time);
 
-/** Print what calls cost that every driver has to make. */
+/** Print what calls cost that every driver has to make, and what the ring alone costs. */
 void bench_costs(EFI_PCI_IO_PROTOCOL *pci_io);
+
+/** Ticks of the ring's part in one read, of a batch: a chain is added, published, and popped; 0: failed. */
+UINT64 bench_ring_floor(void);
 
 #endif

@@ -86,6 +86,7 @@ void bench_costs(EFI_PCI_IO_PROTOCOL *pci_io)
 {
     struct costs costs = {.pci_io = pci_io, .bar = find_bar(pci_io)};
 
+    Print(L"bench: cost ring %ld\n", bench_ring_floor());
     if (EFI_ERROR(BS->CreateEvent(0, 0, NULL, NULL, &costs.event)))
         return;
     if (!EFI_ERROR(BS->AllocatePool(EfiBootServicesData, MAP_BYTES, &costs.buffer))) {

@@ -27,6 +27,7 @@ class _Goal(Protocol):
 class _Verdict(Protocol):
     goal: _Goal
     measured: float | None
+    floor: str
 
     @property
     def ok(self) -> bool: ...
@@ -113,10 +114,11 @@ def goal_table(verdicts: Sequence[_Verdict]) -> Iterator[str]:
             verdict.goal.limit_words,
             "missing" if verdict.measured is None else _number(verdict.measured),
             "PASS" if verdict.ok else "FAIL",
+            verdict.floor or "-",
         )
         for verdict in verdicts
     ]
-    yield from _table(("goal", "limit", "measured", "verdict"), lines)
+    yield from _table(("goal", "limit", "measured", "verdict", "floor"), lines)
 
 
 def figures(found: Sequence[Row], outputs: Mapping[str, Output]) -> Iterator[str]:
@@ -169,8 +171,8 @@ def _instructions(output: Output) -> Iterator[str]:
         for run in output.runs
         if run.result == "ok"
     ]
-    lines += [(f"the firmware's part: {name}", _number(n)) for name, n in output.costs.items()]
-    yield "Guest instructions, the least of all reads, and what calls of the firmware alone take:"
+    lines += [(f"alone: {name}", _number(n)) for name, n in output.costs.items()]
+    yield "Guest instructions, the least of all reads, and what the firmware's calls and the ring take:"
     yield ""
     yield from _table(("what", "instructions"), lines)
 

@@ -186,7 +186,7 @@ JOBS = (
     Job(
         "instructions",
         "null-co, no latency, -icount",
-        {RANDOM_4K: 512, RANDOM_4K_32: 1024},
+        {RANDOM_4K: 2048, RANDOM_4K_32: 2048},
         latency_us=0,
         rounds=1,
         costs=True,

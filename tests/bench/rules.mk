@@ -28,4 +28,4 @@ $(B)/obj/tests/bench/%.o: tests/bench/%.c | packages-build
 	$(call say,CC)
 	$(Q)mkdir -p $(@D) && $(CC) -O2 $(CFLAGS_FREE) $(CFLAGS_UEFI) -c $< -o $@
 
-$(B)/obj/bench.so: $(BENCH_EFI)
+$(B)/obj/bench.so: $(BENCH_EFI) $(B)/obj/core/virtqueue.o $(B)/obj/core/virtqueue_setup.o
