@@ -22,6 +22,7 @@ from image import (
     DiskImage,
     ImageError,
     build_image,
+    damage_backup_gpt,
     run_tool,
 )
 from machine import Disk, Machine, RunResult, Shell
@@ -314,7 +315,7 @@ def test_given_read_only_device_when_set_writable_then_write_protected_and_all_a
     assert answers == refused_answers(DATA)
 
 
-@pytest.mark.parametrize("table", ["primary"])
+@pytest.mark.parametrize("table", ["primary", "backup"])
 def test_given_damaged_gpt_when_set_writable_then_write_protected_and_nobody_repairs_it(
     table: str, folder: Path, tools: DiskImage
 ) -> None:
@@ -322,6 +323,8 @@ def test_given_damaged_gpt_when_set_writable_then_write_protected_and_nobody_rep
     image = build_image(
         folder / "disk.img", TREE, size_mib=DISK_MIB, damage_primary_gpt=table == "primary"
     )
+    if table == "backup":
+        damage_backup_gpt(image)
 
     # Zero writes and an unchanged image are checked in every run.
     answers, _ = use_once(Disk(image, boot=False), tools, *ASKED)
