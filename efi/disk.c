@@ -138,6 +138,7 @@ void disk_refresh(struct disk *disk)
 EFI_STATUS disk_set_writable(struct disk *disk, bool writable)
 {
     EFI_BLOCK_IO_PROTOCOL *protocol = &disk->block_io.protocol;
+    const EFI_BLOCK_IO_MEDIA before = disk->block_io.media;
 
     /* Read-only media is not flushed any more. */
     EFI_STATUS status = writable ? EFI_SUCCESS : protocol->FlushBlocks(protocol);
@@ -146,9 +147,12 @@ EFI_STATUS disk_set_writable(struct disk *disk, bool writable)
     if (EFI_ERROR(status))
         return status;
     status = disk_reconnect(disk);
-    if (EFI_ERROR(status) && writable)
-        (void)block_io_set_writable(&disk->block_io,
-                                    false); /* nobody is to find it writable later */
+    if (EFI_ERROR(status)) {
+        /* Who did not let go reads on by the old id; who was connected to the new one is once more. */
+        disk->block_io.media = before;
+        disk->block_io.media.ReadOnly = TRUE;
+        (void)disk_reconnect(disk);
+    }
     return status;
 }
 

@@ -8,8 +8,9 @@ reads tell the steps in it apart.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from random import Random
 
@@ -330,3 +331,81 @@ def test_given_damaged_gpt_when_set_writable_then_write_protected_and_nobody_rep
     answers, _ = use_once(Disk(image, boot=False), tools, *ASKED)
 
     assert answers == refused_answers(DATA)
+
+
+# --- Somebody does not let go ---------------------------------------------------------------------
+
+NAMES = ("a.bin", "b.bin")
+SECOND_MIB = 8
+
+
+def files(seed: int) -> dict[str, bytes]:
+    """Other ones for each volume. A file is read once only: the file system remembers it."""
+    return {name: Random(seed + n).randbytes(100_000 + seed) for n, name in enumerate(NAMES)}
+
+
+def two_volumes(path: Path) -> list[DiskImage]:
+    """One disk with two partitions, as it looks from each of them."""
+    first = build_image(path, files(10), size_mib=DISK_MIB)
+    second = DiskImage(path, DISK_MIB * MIB)
+    start = DISK_MIB * MIB // SECTOR_BYTES
+    with path.open("r+b") as file:
+        file.truncate((DISK_MIB + SECOND_MIB + 1) * MIB)
+    run_tool("sgdisk", "--move-second-header", f"--new=2:{start}:+{SECOND_MIB}M", path)
+    run_tool("mkfs.vfat", "--offset", str(start), path, str(SECOND_MIB * 1024))
+    for name, data in files(20).items():
+        source = path.with_suffix(".file")
+        source.write_bytes(data)
+        run_tool("mcopy", "-i", second.drive, source, f"::/{name}")
+    return [first, second]
+
+
+def read_of_both(name: str) -> list[str]:
+    """The answers from both volumes."""
+    return [data_answer("read", files(seed)[name]) for seed in (10, 20)]
+
+
+def in_order(answers: Iterable[str]) -> list[str]:
+    """The same, with the answers to each command sorted: volumes come in any order."""
+    groups = groupby(answers, key=lambda answer: answer.split(":")[0])
+    return [answer for _, group in groups for answer in sorted(group)]
+
+
+@pytest.mark.parametrize("volume", [0, 1])
+def test_given_somebody_who_does_not_let_go_when_set_then_read_only_and_all_can_read_on(
+    volume: int, folder: Path, tools: DiskImage
+) -> None:
+    images = two_volumes(folder / "disk.img")
+    commands = [f"hold {volume}", "writable", "media", "read \\a.bin", CREATE, "let-go", mark(0)]
+    commands += ["writable", CREATE, mark(1)]
+    # The file system that stays still takes it for writable: so the disk is asked, not a file.
+    commands += [f"hold {volume}", "read-only", "media", "read \\b.bin", WRITE, "let-go"]
+
+    answers, result = use_once(Disk(images[0], may_change=True), tools, *commands)
+
+    asked = [answer for answer in answers if answer == "asked to let go"]
+    assert asked
+    assert in_order(answer for answer in answers if answer not in asked) == in_order([
+        "hold: Success",
+        "writable: Access Denied",
+        media(1, read_only=True),
+        *read_of_both("a.bin"),
+        *[f"create: {REFUSED}"] * 2,
+        "let-go: Success",
+        mark_answer(images[0].path.read_bytes(), 0),
+        "writable: Success",
+        *[CREATED] * 2,
+        mark_answer(images[0].path.read_bytes(), 1),
+        "hold: Success",
+        "read-only: Access Denied",
+        media(2, read_only=True),
+        *read_of_both("b.bin"),
+        f"write: {REFUSED}",
+        "let-go: Success",
+    ])
+    events = list(own_session(result, 0).events)
+    start, end = (place_of_mark(events, number) for number in (0, 1))
+    assert not writes(events[:start])
+    assert writes(events[start:end])
+    assert not writes(events[end:])
+    assert [image.read_file("new.bin") for image in images] == [NEW, NEW]
