@@ -141,9 +141,8 @@ EFI_STATUS disk_set_writable(struct disk *disk, bool writable)
     const EFI_BLOCK_IO_MEDIA before = disk->block_io.media;
 
     /* Read-only media is not flushed any more. */
-    EFI_STATUS status = writable ? EFI_SUCCESS : protocol->FlushBlocks(protocol);
-    if (!EFI_ERROR(status))
-        status = block_io_set_writable(&disk->block_io, writable);
+    EFI_STATUS flushed = writable ? EFI_SUCCESS : protocol->FlushBlocks(protocol);
+    EFI_STATUS status = block_io_set_writable(&disk->block_io, writable);
     if (EFI_ERROR(status))
         return status;
     status = disk_reconnect(disk);
@@ -153,7 +152,7 @@ EFI_STATUS disk_set_writable(struct disk *disk, bool writable)
         disk->block_io.media.ReadOnly = TRUE;
         (void)disk_reconnect(disk);
     }
-    return status;
+    return EFI_ERROR(status) ? status : flushed;
 }
 
 static VOID EFIAPI disk_on_refresh(EFI_EVENT event, VOID *context)

@@ -7,6 +7,7 @@ reads tell the steps in it apart.
 
 from __future__ import annotations
 
+import errno
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -409,3 +410,27 @@ def test_given_somebody_who_does_not_let_go_when_set_then_read_only_and_all_can_
     assert writes(events[start:end])
     assert not writes(events[end:])
     assert [image.read_file("new.bin") for image in images] == [NEW, NEW]
+
+
+def test_given_flush_that_fails_when_set_read_only_then_it_says_so_and_is_read_only_all_the_same(
+    folder: Path, tools: DiskImage
+) -> None:
+    image = build_image(folder / "disk.img", TREE, size_mib=DISK_MIB)
+    rule = {"event": "none", "iotype": "flush", "errno": errno.EIO}
+    filters = ({"driver": "blkdebug", "inject-error": [rule]},)
+
+    answers, result = use_once(
+        Disk(image, may_change=True, filters=filters),
+        tools,
+        *("writable", WRITE, "read-only", "media", WRITE, "read \\data.bin"),
+    )
+
+    assert answers == [
+        "writable: Success",
+        "write: Success",
+        "read-only: Device Error",
+        media(3, read_only=True),
+        f"write: {REFUSED}",
+        data_answer("read", DATA),
+    ]
+    assert [write.sector for write in writes(result.events)] == [RAW]
