@@ -140,6 +140,9 @@ EFI_STATUS disk_set_writable(struct disk *disk, bool writable)
     EFI_BLOCK_IO_PROTOCOL *protocol = &disk->block_io.protocol;
     const EFI_BLOCK_IO_MEDIA before = disk->block_io.media;
 
+    /* Nobody has looked at its partition table, and nobody is to be connected to it now. */
+    if (!disk_is_searched(disk))
+        return writable ? EFI_WRITE_PROTECTED : EFI_SUCCESS;
     /* Read-only media is not flushed any more. */
     EFI_STATUS flushed = writable ? EFI_SUCCESS : protocol->FlushBlocks(protocol);
     EFI_STATUS status = block_io_set_writable(&disk->block_io, writable);

@@ -83,8 +83,9 @@ void disk_refresh(struct disk *disk);
  *
  * @param disk      open
  * @param writable  what is wanted
- * @return EFI_SUCCESS; with nothing changed EFI_WRITE_PROTECTED, as block_io_set_writable(); why
- *         somebody did not let go, or why what was written could not be flushed
+ * @return EFI_SUCCESS; with nothing changed EFI_WRITE_PROTECTED, as block_io_set_writable() or
+ *         because no file systems are looked for on it; why somebody did not let go, or why what
+ *         was written could not be flushed
  */
 EFI_STATUS disk_set_writable(struct disk *disk, bool writable);
 

@@ -27,8 +27,8 @@ from image import (
     damage_backup_gpt,
     run_tool,
 )
-from machine import Disk, Machine, RunResult, Shell
-from probe import data_answer, filled, own_session, slot_name
+from machine import Disk, Machine, RunResult, Shell, device_name
+from probe import data_answer, filled, own_session, raw_image, slot_name
 from qemu_trace import (
     STATUS_LEGACY_RUNNING,
     Event,
@@ -56,6 +56,8 @@ COUNTED = DEFAULT_ENTRY.replace(".conf", "+2-1.conf")
 # Between the partition and the backup of its table: nobody looks there.
 GAP = DISK_MIB * MIB // SECTOR_BYTES - 1024
 MARK_SECTORS = 5
+
+LARGE_BLOCK = 128 * 1024
 
 REFUSED = "Write Protected"
 
@@ -332,6 +334,26 @@ def test_given_damaged_gpt_when_set_writable_then_write_protected_and_nobody_rep
     answers, _ = use_once(Disk(image, boot=False), tools, *ASKED)
 
     assert answers == refused_answers(DATA)
+
+
+def test_given_blocks_too_large_to_be_searched_when_set_writable_then_write_protected(
+    folder: Path, tools: DiskImage
+) -> None:
+    image = raw_image(folder / "disk.img", 8 * LARGE_BLOCK, seed=700)
+    options = {"logical_block_size": LARGE_BLOCK, "physical_block_size": LARGE_BLOCK}
+
+    answers, result = use_once(
+        Disk(image, boot=False, options=options), tools, "media", "writable", "read-only", "media"
+    )
+
+    assert answers == [
+        f"{device_name(0)}: its blocks are too large for file systems to be looked for",
+        media(1, read_only=True),
+        f"writable: {REFUSED}",
+        "read-only: Success",
+        media(1, read_only=True),
+    ]
+    assert not own_session(result, 0).reads, "somebody was connected, who looked for a table"
 
 
 # --- Somebody does not let go ---------------------------------------------------------------------
