@@ -159,9 +159,11 @@ static EFI_STATUS EFIAPI block_io_write(EFI_BLOCK_IO_PROTOCOL *protocol, UINT32 
     struct block_io *block_io = block_io_from(protocol);
 
     EFI_STATUS status = block_io_check_write(block_io, media_id, lba, bytes, buffer);
-    if (status == EFI_WRITE_PROTECTED && block_io->takes_gpt_repair)
+    if (status == EFI_WRITE_PROTECTED && block_io->takes_gpt_repair) {
+        block_io->would_be_repaired = true;
         return gpt_repair_write(&block_io->gpt_repair, block_io->media.BlockSize, lba, bytes,
                                 buffer);
+    }
     if (EFI_ERROR(status))
         return status;
     if (bytes == 0)
@@ -262,7 +264,7 @@ bool block_io_refresh(struct block_io *block_io)
 
 EFI_STATUS block_io_set_writable(struct block_io *block_io, bool writable)
 {
-    if (writable && (block_io->blk->info.read_only || block_io->gpt_repair.blocks))
+    if (writable && (block_io->blk->info.read_only || block_io->would_be_repaired))
         return EFI_WRITE_PROTECTED;
     block_io->takes_gpt_repair = false;
     block_io->media.ReadOnly = block_io->blk->info.read_only || !writable;

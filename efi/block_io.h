@@ -44,7 +44,8 @@ struct block_io {
     EFI_BLOCK_IO_MEDIA media;
     struct virtio_blk *blk;
     struct read_ahead read_ahead;
-    bool takes_gpt_repair; /**< published read-only, and the firmware is still connecting */
+    bool takes_gpt_repair;  /**< published read-only, and the firmware is still connecting */
+    bool would_be_repaired; /**< it has tried to write meanwhile; whether that was kept or not */
     struct gpt_repair gpt_repair;
 
     /* Private to block_io2.c. */

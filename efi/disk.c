@@ -138,18 +138,24 @@ void disk_refresh(struct disk *disk)
 EFI_STATUS disk_set_writable(struct disk *disk, bool writable)
 {
     EFI_BLOCK_IO_PROTOCOL *protocol = &disk->block_io.protocol;
+    const EFI_BLOCK_IO_MEDIA before = disk->block_io.media;
 
+    /* Nobody has looked at its partition table, and nobody is to be connected to it now. */
+    if (!disk_is_searched(disk))
+        return writable ? EFI_WRITE_PROTECTED : EFI_SUCCESS;
     /* Read-only media is not flushed any more. */
-    EFI_STATUS status = writable ? EFI_SUCCESS : protocol->FlushBlocks(protocol);
-    if (!EFI_ERROR(status))
-        status = block_io_set_writable(&disk->block_io, writable);
+    EFI_STATUS flushed = writable ? EFI_SUCCESS : protocol->FlushBlocks(protocol);
+    EFI_STATUS status = block_io_set_writable(&disk->block_io, writable);
     if (EFI_ERROR(status))
         return status;
     status = disk_reconnect(disk);
-    if (EFI_ERROR(status) && writable)
-        (void)block_io_set_writable(&disk->block_io,
-                                    false); /* nobody is to find it writable later */
-    return status;
+    if (EFI_ERROR(status)) {
+        /* Who did not let go reads on by the old id; who was connected to the new one is once more. */
+        disk->block_io.media = before;
+        disk->block_io.media.ReadOnly = TRUE;
+        (void)disk_reconnect(disk);
+    }
+    return EFI_ERROR(status) ? status : flushed;
 }
 
 static VOID EFIAPI disk_on_refresh(EFI_EVENT event, VOID *context)

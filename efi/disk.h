@@ -78,11 +78,14 @@ void disk_refresh(struct disk *disk);
 
 /**
  * The one way to write to a disk that is published read-only: everybody who has it open is connected
- * anew and finds writable media, or read-only media again.
+ * anew and finds writable media, or read-only media again. Open files are of no use afterwards.
+ * After an error the media is read-only in any case, and who has it open reads on.
  *
  * @param disk      open
  * @param writable  what is wanted
- * @return EFI_SUCCESS; EFI_WRITE_PROTECTED as block_io_set_writable(); what the firmware answered
+ * @return EFI_SUCCESS; with nothing changed EFI_WRITE_PROTECTED, as block_io_set_writable() or
+ *         because no file systems are looked for on it; why somebody did not let go, or why what
+ *         was written could not be flushed
  */
 EFI_STATUS disk_set_writable(struct disk *disk, bool writable);
 

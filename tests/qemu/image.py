@@ -234,6 +234,15 @@ def _damage_primary_gpt(image: Path) -> None:
         file.write(b"\xff\xff\xff\xff")
 
 
+def damage_backup_gpt(image: DiskImage) -> None:
+    """Spoil the checksum of the header in the last block: the primary stays good."""
+    with image.path.open("r+b") as file:
+        file.seek(image.size_bytes - image.block_bytes)
+        assert file.read(8) == b"EFI PART"
+        file.seek(image.size_bytes - image.block_bytes + 16)
+        file.write(b"\xff\xff\xff\xff")
+
+
 def _copy_tree(image: DiskImage, tree: Mapping[str, Content], scratch: Path) -> None:
     folders = sorted({str(parent) for name in tree for parent in _parents(name)})
     if folders:

@@ -170,7 +170,11 @@ def own_session(result: RunResult, disk: int) -> Session:
     return session
 
 
-def flushes(session: Session) -> int:
+def is_flush(pop: Pop) -> bool:
     """Only a flush has nothing but its header and its status (5.2.6)."""
-    pops = [event for event in session.events if isinstance(event, Pop)]
-    return sum((pop.device_readable, pop.device_writable) == (1, 1) for pop in pops)
+    return (pop.device_readable, pop.device_writable) == (1, 1)
+
+
+def flushes(session: Session) -> int:
+    """How many the device took."""
+    return sum(is_flush(event) for event in session.events if isinstance(event, Pop))

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from image import INITRD_PATH, KERNEL_PATH, MIB, DiskImage, boot_image, entry_text
+from image import (
+    INITRD_PATH,
+    KERNEL_PATH,
+    MIB,
+    DiskImage,
+    boot_image,
+    damage_backup_gpt,
+    entry_text,
+)
 from machine import Disk, RunResult, device_name, run_machine
 from qemu_trace import (
     STATUS_RUNNING,
@@ -362,15 +370,6 @@ def test_given_damaged_backup_gpt_when_virtboot_is_elsewhere_then_it_boots_and_n
     result = boot_from_elsewhere(image, folder, virtboot)
 
     assert_driver_is_virtboots(result.events, result.text, image, FILES)
-
-
-def damage_backup_gpt(image: DiskImage) -> None:
-    """Spoil the checksum of the header in the last block: the primary stays good."""
-    with image.path.open("r+b") as file:
-        file.seek(image.size_bytes - image.block_bytes)
-        assert file.read(8) == b"EFI PART"
-        file.seek(image.size_bytes - image.block_bytes + 16)
-        file.write(b"\xff\xff\xff\xff")
 
 
 def test_given_damaged_primary_gpt_when_virtboot_started_from_it_then_only_the_firmware_wrote(

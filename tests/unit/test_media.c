@@ -257,6 +257,35 @@ static void given_repair_is_kept_when_set_writable_then_write_protected(void **s
     assert_int_equal(efi_disk.device.n_requests, 0);
 }
 
+/* A backup of the table is written elsewhere, which is not kept: nor must it come true later. */
+static void given_repair_was_refused_when_set_writable_then_write_protected(void **state)
+{
+    (void)state;
+    efi_disk_open(true);
+    assert_int_equal(write_block(EFI_DISK_BLOCKS - 1), EFI_WRITE_PROTECTED);
+    block_io_end_gpt_repair(&efi_disk.block_io);
+
+    EFI_STATUS status = block_io_set_writable(&efi_disk.block_io, true);
+
+    assert_int_equal(status, EFI_WRITE_PROTECTED);
+    assert_true(MEDIA.ReadOnly);
+    assert_int_equal(efi_disk.device.n_requests, 0);
+}
+
+/* Who tries when nobody is being connected is no repair. */
+static void given_write_refused_after_connecting_when_set_writable_then_success(void **state)
+{
+    (void)state;
+    efi_disk_open(true);
+    block_io_end_gpt_repair(&efi_disk.block_io);
+    assert_int_equal(write_block(9), EFI_WRITE_PROTECTED);
+
+    EFI_STATUS status = block_io_set_writable(&efi_disk.block_io, true);
+
+    assert_int_equal(status, EFI_SUCCESS);
+    assert_false(MEDIA.ReadOnly);
+}
+
 /* It was writable in between, so that a repair would have gone to the disk. */
 static void given_set_read_only_again_when_table_is_repaired_then_write_protected(void **state)
 {
@@ -287,6 +316,8 @@ int main(void)
         EFI_DISK_TEST(given_writable_media_when_set_read_only_again_then_writes_are_refused),
         EFI_DISK_TEST(given_read_only_device_when_set_writable_then_write_protected_as_before),
         EFI_DISK_TEST(given_repair_is_kept_when_set_writable_then_write_protected),
+        EFI_DISK_TEST(given_repair_was_refused_when_set_writable_then_write_protected),
+        EFI_DISK_TEST(given_write_refused_after_connecting_when_set_writable_then_success),
         EFI_DISK_TEST(given_set_read_only_again_when_table_is_repaired_then_write_protected),
     };
 

@@ -1,0 +1,2 @@
+# The one test program with our drivers in it: all of virtboot.efi that reads disks and files.
+$(B)/obj/test/set_writable.so: $(patsubst %.c,$(B)/obj/%.o,$(DRIVERS) $(GLUE) $(BOOT) efi/volume.c)
