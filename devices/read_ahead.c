@@ -16,10 +16,23 @@
 #define AHEAD_CHUNK_BYTES_MIN   (64u << 10)
 #define AHEAD_CHUNKS_PER_WINDOW 4u
 
+/*
+ * Shorter reads are not weighed: many of them become one request. Others are judged after so many
+ * copies, and until then nobody is so far ahead that much would have to be copied for nothing.
+ */
+#define AHEAD_WEIGHED_BYTES_MIN    (32u << 10)
+#define AHEAD_WEIGHED_COPIES       4u
+#define AHEAD_WEIGHED_WINDOW_BYTES (256u << 10)
+
 void read_ahead_init(struct read_ahead *ahead, struct virtio_blk *blk)
 {
     *ahead =
         (struct read_ahead){.blk = blk, .next_sector = UINT64_MAX, .stream_sector = UINT64_MAX};
+}
+
+static uint64_t ahead_now_us(const struct read_ahead *ahead)
+{
+    return ahead->blk->platform.ops->now_us(ahead->blk->platform.context);
 }
 
 static struct virtio_blk_transfer *ahead_chunk(struct read_ahead *ahead, unsigned n)
@@ -86,6 +99,15 @@ static void ahead_widen(struct read_ahead *ahead)
         ahead->window_bytes *= 2;
 }
 
+static void ahead_copy(struct read_ahead *ahead, uint8_t *to, const uint8_t *from, size_t bytes)
+{
+    uint64_t start_us = ahead->is_weighed ? ahead_now_us(ahead) : 0;
+
+    vio_mem_copy(to, from, bytes);
+    if (ahead->is_weighed)
+        ahead->copying_us += ahead_now_us(ahead) - start_us;
+}
+
 /* As much as one chunk holds; 0: nothing. */
 static size_t ahead_take(struct read_ahead *ahead, uint64_t sector, uint8_t *buffer, size_t bytes)
 {
@@ -102,7 +124,7 @@ static size_t ahead_take(struct read_ahead *ahead, uint64_t sector, uint8_t *buf
     size_t taken = (size_t)(chunk->bytes - skipped);
     if (taken > bytes)
         taken = bytes;
-    vio_mem_copy(buffer, (const uint8_t *)chunk->buffer + skipped, taken);
+    ahead_copy(ahead, buffer, (const uint8_t *)chunk->buffer + skipped, taken);
     if (skipped + taken == chunk->bytes) {
         ahead_pop(ahead);
         ahead_widen(ahead);
@@ -165,6 +187,42 @@ static void ahead_top_up(struct read_ahead *ahead)
         virtio_blk_publish(ahead->blk);
 }
 
+/* --- Whether it is worth while ---------------------------------------------------------------- */
+
+static void ahead_begin_weighing(struct read_ahead *ahead, size_t bytes)
+{
+    ahead->weighed_bytes = bytes;
+    ahead->direct_us = UINT64_MAX;
+    ahead->copied_us = UINT64_MAX;
+    ahead->n_copied = 0;
+    ahead->is_slower = false;
+}
+
+/*
+ * The least of each counts, which no pause of the machine makes longer. The copy is not all: there are
+ * the requests, and the farther ahead, the less of what was read is still in the processor's cache.
+ */
+static void ahead_weigh_copy(struct read_ahead *ahead)
+{
+    if (ahead->copying_us < ahead->copied_us)
+        ahead->copied_us = ahead->copying_us;
+    if (++ahead->n_copied == AHEAD_WEIGHED_COPIES)
+        ahead->is_slower = ahead->copied_us > ahead->direct_us / 2;
+}
+
+/* What was slower once need not be: each stream is weighed anew. */
+static bool ahead_is_elsewhere(const struct read_ahead *ahead, uint64_t sector)
+{
+    return sector != ahead->next_sector && (ahead->is_dropped || sector != ahead->stream_sector);
+}
+
+static bool ahead_is_too_long(const struct read_ahead *ahead, size_t bytes)
+{
+    return bytes >= READ_AHEAD_BYPASS_BYTES || (ahead->is_slower && bytes >= ahead->weighed_bytes);
+}
+
+/* --- Streams ---------------------------------------------------------------------------------- */
+
 /* Whether the read goes on where the stream is, whatever was read in between; or begins one. */
 static bool ahead_is_stream(struct read_ahead *ahead, uint64_t sector, size_t bytes)
 {
@@ -175,7 +233,7 @@ static bool ahead_is_stream(struct read_ahead *ahead, uint64_t sector, size_t by
     if (!goes_on && ahead->n_continued < AHEAD_CONTINUED_MIN)
         return false;
     ahead->stream_sector = ahead->next_sector;
-    return bytes < READ_AHEAD_BYPASS_BYTES;
+    return !ahead_is_too_long(ahead, bytes);
 }
 
 static bool ahead_covers(struct read_ahead *ahead)
@@ -226,20 +284,48 @@ static bool ahead_is_whole(const struct read_ahead *ahead, const struct virtio_b
            (read->sector & (block / VIRTIO_BLK_SECTOR_BYTES - 1)) == 0;
 }
 
-vio_status read_ahead_run(struct read_ahead *ahead, struct virtio_blk_transfer *read)
+static vio_status ahead_read(struct read_ahead *ahead, struct virtio_blk_transfer *read)
 {
-    struct virtio_blk *blk = ahead->blk;
-    uint64_t sector = read->sector;
     size_t bytes = (size_t)read->bytes;
-    vio_status status = VIO_OK;
 
     /* What the disk would refuse is not served either. */
     if (ahead->n_chunks && ahead_is_whole(ahead, read))
         ahead_serve(ahead, read);
     if (read->bytes || bytes == 0)
-        status = virtio_blk_run(blk, read);
-    else
-        virtio_blk_forget_failure(blk);
+        return virtio_blk_run(ahead->blk, read);
+    virtio_blk_forget_failure(ahead->blk);
+    return VIO_OK;
+}
+
+static vio_status ahead_read_weighed(struct read_ahead *ahead, struct virtio_blk_transfer *read)
+{
+    size_t bytes = (size_t)read->bytes;
+
+    if (bytes != ahead->weighed_bytes || ahead_is_elsewhere(ahead, read->sector))
+        ahead_begin_weighing(ahead, bytes);
+    ahead->copying_us = 0;
+    ahead->is_weighed = true;
+    uint64_t start_us = ahead_now_us(ahead);
+    vio_status status = ahead_read(ahead, read);
+    uint64_t took_us = ahead_now_us(ahead) - start_us;
+    ahead->is_weighed = false;
+    /* What was there in part says nothing. */
+    if (status == VIO_OK && read->bytes == 0)
+        ahead_weigh_copy(ahead);
+    else if (status == VIO_OK && read->bytes == bytes && took_us < ahead->direct_us)
+        ahead->direct_us = took_us;
+    if (ahead->n_copied < AHEAD_WEIGHED_COPIES && ahead->window_bytes > AHEAD_WEIGHED_WINDOW_BYTES)
+        ahead->window_bytes = AHEAD_WEIGHED_WINDOW_BYTES;
+    return status;
+}
+
+vio_status read_ahead_run(struct read_ahead *ahead, struct virtio_blk_transfer *read)
+{
+    uint64_t sector = read->sector;
+    size_t bytes = (size_t)read->bytes;
+
+    vio_status status =
+        bytes < AHEAD_WEIGHED_BYTES_MIN ? ahead_read(ahead, read) : ahead_read_weighed(ahead, read);
     /* What the disk does nothing for is no part of a stream. */
     if (status == VIO_OK && bytes && ahead_is_stream(ahead, sector, bytes) &&
         ahead_prepare(ahead, bytes))

@@ -5,7 +5,9 @@
  * in a row that continue the one before are a stream; from then on what follows is read into memory
  * of our own, several requests at once, farther ahead the longer the stream goes on. A read that
  * continues nothing costs a comparison and goes straight to the device, as does a large one, for
- * which copying would cost more than waiting.
+ * which copying would cost more than waiting. From where on that is so is also a matter of the disk:
+ * where even the fastest of some copies took more than half of the device's time, a stream of such
+ * reads is left to the device.
  * Knows:     devices/blk.h.
  * Ownership: the disk is the caller's and outlives it, but for read_ahead_release(). Memory comes
  *            from the disk's platform as a stream needs it, at most READ_AHEAD_BYTES_MAX.
@@ -44,6 +46,15 @@ struct read_ahead {
     uint64_t
         stream_sector;     /**< the same for the stream, from which others may be read in between */
     uint32_t window_bytes; /**< how far ahead to be */
+
+    /* Of the stream's reads that are weighed: all of one length. */
+    size_t weighed_bytes; /**< 0: none yet */
+    bool is_weighed;      /**< the read of the moment is */
+    uint64_t copying_us;  /**< what was copied for it took */
+    uint64_t direct_us;   /**< the least that the device took */
+    uint64_t copied_us;   /**< the least that a copy took */
+    unsigned n_copied;
+    bool is_slower; /**< copying would be */
 };
 
 /**

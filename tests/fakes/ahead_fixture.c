@@ -109,6 +109,19 @@ static void watch_free(void *context, void *old_memory, size_t bytes)
     fake->platform.ops->free(context, old_memory, bytes);
 }
 
+/* Where nobody waits, somebody copies. */
+static uint64_t watch_now_us(void *context)
+{
+    static unsigned waits, requests;
+    struct fake_platform *fake = context;
+
+    if (waits == fake->waits && requests == reader.device.n_requests)
+        fake->now_us += reader.copy_us;
+    waits = fake->waits;
+    requests = reader.device.n_requests;
+    return fake->platform.ops->now_us(context);
+}
+
 /* --- A disk and its end ----------------------------------------------------------------------- */
 
 static void watch_platform(void)
@@ -120,6 +133,7 @@ static void watch_platform(void)
     ops.unmap = watch_unmap;
     ops.alloc = watch_alloc;
     ops.free = watch_free;
+    ops.now_us = watch_now_us;
     reader.watched = reader.platform.platform;
     reader.watched.ops = &ops;
 }
