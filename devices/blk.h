@@ -229,7 +229,7 @@ VIO_MUST_CHECK vio_status virtio_blk_open(struct virtio_blk *blk,
 /**
  * Reset the device and give back all memory. Transfers under way end with VIO_ERR_GONE. If the
  * device does not confirm the reset it is cut off from the bus, and the memory it knows is left
- * allocated for good.
+ * allocated for good. Every later call is refused, virtio_blk_reset() as well.
  *
  * @param blk  open
  */

@@ -216,6 +216,29 @@ static void given_token_that_reads_on_when_closed_then_refused(void **state)
     }
 }
 
+static void reset_the_closed_disk(struct efi_token *token)
+{
+    EFI_BLOCK_IO2_PROTOCOL *io2 = efi_disk_io2();
+
+    (void)token;
+    assert_int_equal(io2->Reset(io2, TRUE), EFI_DEVICE_ERROR);
+}
+
+/* Its rings are free again: a device that is brought up would write to somebody else's memory. */
+static void given_token_that_resets_when_closed_then_the_device_stays_off(void **state)
+{
+    (void)state;
+    efi_disk_open(false);
+    efi_disk_start_read(0, 0, 1);
+    efi_tokens[0].on_signal = reset_the_closed_disk;
+
+    efi_disk_close();
+
+    efi_assert_signalled(0, EFI_NO_MEDIA);
+    assert_int_equal(efi_disk.device.transport.status, 0);
+    assert_false(efi_disk.device.transport.queues[0].enabled);
+}
+
 static void open_and_fail(unsigned fail_pool, unsigned fail_event)
 {
     struct block_io *block_io = &efi_disk.block_io;
@@ -307,6 +330,7 @@ int main(void)
         EFI_DISK_TEST(given_tokens_outstanding_when_closed_then_all_are_ended),
         EFI_DISK_TEST(given_batch_begun_when_closed_then_nothing_is_left_to_run),
         EFI_DISK_TEST(given_token_that_reads_on_when_closed_then_refused),
+        EFI_DISK_TEST(given_token_that_resets_when_closed_then_the_device_stays_off),
         EFI_DISK_TEST(given_no_memory_or_no_event_when_opened_then_nothing_is_left_behind),
         EFI_DISK_TEST(given_timer_refused_when_started_then_the_next_call_sets_it),
         EFI_DISK_TEST(given_slow_reset_when_closed_then_no_timer_gives_a_buffer_back_before),
