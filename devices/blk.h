@@ -149,7 +149,7 @@ struct blk_transfer_list {
     struct virtio_blk_transfer **end;
 };
 
-/** The request that failed last, of those that were sent or could not be mapped; for a message. */
+/** What failed last: a request; or a transfer, if the device is out of use; for a message. */
 struct virtio_blk_failed_request {
     const char *verb; /**< "read", "write", "flush" … */
     uint64_t sector;
@@ -296,7 +296,7 @@ bool virtio_blk_is_busy(const struct virtio_blk *blk);
 /** Whether a transfer other than a read is not done: then what a read gives is not settled. */
 bool virtio_blk_is_changing(const struct virtio_blk *blk);
 
-/** Forget device.failure, so that what is there later is of a later request. */
+/** Forget device.failure, so that what is there later is of a later request; not why it is unusable. */
 void virtio_blk_forget_failure(struct virtio_blk *blk);
 
 /**
