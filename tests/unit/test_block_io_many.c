@@ -16,8 +16,11 @@
 #define N_FLUSHES     4u
 #define N_TOKENS      (N_AREAS + N_FLUSHES)
 #define STREAM_BLOCKS 1400u /* behind the areas; never written */
+#define AREA_BYTES    (AREA_BLOCKS * (UINTN)BLOCK)
 #define BLOCKS_USED   (N_AREAS * AREA_BLOCKS + STREAM_BLOCKS)
 #define LIMIT_US      200000u
+#define DEPTH_MAX     2u             /* of notifications in which something is done */
+#define OURS          0xEE           /* in a buffer that is not lent to the driver */
 #define STATUS_NONE   EFIERR(0x5A5A) /* what efi_token() leaves */
 
 static struct area {
@@ -34,7 +37,6 @@ static struct call {
     unsigned n_ended;
 } calls[N_TOKENS];
 
-static uint8_t scratch[BLOCK * AREA_BLOCKS];
 static uint64_t seed;
 static unsigned n_started, n_succeeded, n_failed, n_aborted, depth;
 static bool is_closing;
@@ -55,6 +57,15 @@ static void assert_block(const uint8_t *block, const bool *may_hold)
     for (unsigned i = 1; i < BLOCK; i++)
         assert_int_equal(block[i], block[0]);
     assert_true(may_hold[block[0]]);
+}
+
+/* Nobody has written to the buffer of a call that has ended. */
+static void assert_still_ours(unsigned index)
+{
+    static const bool may_hold[256] = {[OURS] = true};
+
+    for (unsigned i = 0; i < AREA_BLOCKS && index < N_AREAS; i++)
+        assert_block(efi_disk_place(area_lba(index) + i), may_hold);
 }
 
 static void settle_write(struct area *area, bool succeeded)
@@ -98,10 +109,9 @@ static void on_end(struct efi_token *token)
         for (unsigned i = 0; i < AREA_BLOCKS; i++)
             assert_block(efi_disk_place(area_lba(index) + i), call->may_bring);
     }
-    /* It is the caller's again. */
     if (index < N_AREAS)
-        efi_disk_fill(area_lba(index), AREA_BLOCKS, 0xEE);
-    if (depth < 2 && below(2) == 0)
+        efi_disk_fill(area_lba(index), AREA_BLOCKS, OURS);
+    if (depth < DEPTH_MAX && below(2) == 0)
         act();
 }
 
@@ -114,9 +124,9 @@ static EFI_STATUS start(unsigned index, bool is_write)
     token->TransactionStatus = STATUS_NONE;
     if (index >= N_AREAS)
         return io2->FlushBlocksEx(io2, token);
-    return is_write ? io2->WriteBlocksEx(io2, efi_disk_media_id(), lba, token, sizeof(scratch),
+    return is_write ? io2->WriteBlocksEx(io2, efi_disk_media_id(), lba, token, AREA_BYTES,
                                          efi_disk_place(lba))
-                    : io2->ReadBlocksEx(io2, efi_disk_media_id(), lba, token, sizeof(scratch),
+                    : io2->ReadBlocksEx(io2, efi_disk_media_id(), lba, token, AREA_BYTES,
                                         efi_disk_place(lba));
 }
 
@@ -127,6 +137,7 @@ static void start_call(unsigned index)
 
     if (call->is_out)
         return;
+    assert_still_ours(index);
     *call = (struct call){
         .is_out = true, .is_write = is_write, .started = ++n_started, .n_ended = call->n_ended};
     if (index < N_AREAS)
@@ -144,6 +155,8 @@ static void start_call(unsigned index)
     assert_int_equal(call->n_ended, n_ended);
     assert_int_equal(efi_tokens[index].token.TransactionStatus, STATUS_NONE);
     call->is_out = false;
+    if (index < N_AREAS)
+        efi_disk_fill(area_lba(index), AREA_BLOCKS, OURS);
 }
 
 /* --- Calls without ---------------------------------------------------------------------------- */
@@ -155,6 +168,7 @@ static void read_area(void)
     EFI_BLOCK_IO_PROTOCOL *io = efi_disk_io();
     unsigned index = at / AREA_BLOCKS, left = AREA_BLOCKS - at % AREA_BLOCKS;
     unsigned n_blocks = left < 5 ? left : below(5) + 1;
+    uint8_t *scratch = efi_disk_place(BLOCKS_USED);
     struct area *area = &areas[index];
 
     EFI_TPL old_tpl = BS->RaiseTPL(TPL_NOTIFY); /* until it is judged, nobody else comes */
@@ -174,6 +188,7 @@ static void read_area(void)
 static void write_area(void)
 {
     unsigned index = below(N_AREAS);
+    uint8_t *scratch = efi_disk_place(BLOCKS_USED);
     struct area *area = &areas[index];
     EFI_BLOCK_IO_PROTOCOL *io = efi_disk_io();
 
@@ -182,9 +197,9 @@ static void write_area(void)
     EFI_TPL old_tpl = BS->RaiseTPL(TPL_NOTIFY); /* until it is settled, nobody else comes */
     area->coming = (uint8_t)below(256);
     area->saw_old = false;
-    memset(scratch, area->coming, sizeof(scratch));
+    memset(scratch, area->coming, AREA_BYTES);
     EFI_STATUS status =
-        io->WriteBlocks(io, efi_disk_media_id(), area_lba(index), sizeof(scratch), scratch);
+        io->WriteBlocks(io, efi_disk_media_id(), area_lba(index), AREA_BYTES, scratch);
     if (!EFI_ERROR(status) || status == EFI_DEVICE_ERROR)
         settle_write(area, !EFI_ERROR(status));
     BS->RestoreTPL(old_tpl);
@@ -194,7 +209,7 @@ static void read_stream(void)
 {
     EFI_BLOCK_IO_PROTOCOL *io = efi_disk_io();
     EFI_LBA first = area_lba(N_AREAS);
-    uint8_t bytes[8 * BLOCK];
+    uint8_t *bytes = efi_disk_place(BLOCKS_USED + AREA_BLOCKS + 8 * depth);
 
     if (below(20) == 0)
         stream_at = below(STREAM_BLOCKS);
@@ -347,9 +362,12 @@ static void open_everything(unsigned round)
     memset(areas, 0, sizeof(areas));
     for (unsigned i = 0; i < N_AREAS; i++)
         areas[i].may_hold[0] = true;
+    efi_disk_fill(0, area_lba(N_AREAS), OURS);
     is_closing = false;
     make_device(&efi_disk.device);
     efi_disk.platform.wait_us = 2000;
+    if (below(2))
+        fake_platform_lend(&efi_disk.platform, efi_disk.buffer, sizeof(efi_disk.buffer));
     efi_disk_open(false);
     efi_disk.blk.request_limit_us = LIMIT_US;
     efi_disk.blk.trust_queue_reset = below(2);
@@ -363,6 +381,7 @@ static void open_everything(unsigned round)
 static void let_all_end(void)
 {
     efi_disk.device.lie = FAKE_BLK_HONEST;
+    depth = DEPTH_MAX; /* so that nobody starts anything else */
     for (unsigned i = 0; i < N_TOKENS; i++) {
         for (unsigned n = 0; calls[i].is_out; n++) {
             assert_true(n < 10000);
@@ -371,6 +390,9 @@ static void let_all_end(void)
             fake_uefi_tick();
         }
     }
+    fake_uefi_tick();
+    assert_int_equal(fake_uefi_timers(), 0);
+    depth = 0;
 }
 
 static void
@@ -396,8 +418,10 @@ given_any_calls_at_any_level_when_the_device_errs_then_each_ends_once_and_right(
             let_all_end();
         is_closing = true;
         efi_disk_close();
-        for (unsigned i = 0; i < N_TOKENS; i++)
+        for (unsigned i = 0; i < N_TOKENS; i++) {
             assert_false(calls[i].is_out);
+            assert_still_ours(i);
+        }
         assert_int_equal(efi_disk_tear_down(NULL), 0);
         assert_int_equal(efi_disk_set_up(NULL), 0);
     }
