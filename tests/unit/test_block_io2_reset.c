@@ -114,19 +114,22 @@ static void given_idle_disk_when_reset_then_left_alone_unless_extended(void **st
     efi_assert_was_read(0, 2);
 }
 
+/* What comes back from a reset may be another disk of the same size. */
 static void given_reading_ahead_when_reset_then_stream_goes_on_with_right_data(void **state)
 {
     (void)state;
     efi_disk_open(true);
     for (EFI_LBA lba = 0; lba < 8; lba++)
         assert_int_equal(efi_disk_read_block(lba), EFI_SUCCESS);
+    efi_disk_answer();
+    memset(efi_disk_image(0), 0x66, 400 * BLOCK);
 
     assert_int_equal(reset_by(false, TRUE), EFI_SUCCESS);
 
     assert_int_equal(fake_platform_live(&efi_disk.platform, FAKE_CALL_MAP), 0);
     for (EFI_LBA lba = 8; lba < 400; lba++)
         assert_int_equal(efi_disk_read_block(lba), EFI_SUCCESS);
-    efi_assert_was_read(0, 400);
+    efi_assert_was_read(8, 392);
 }
 
 /* What a batch has collected ends with the reset; the batch's end finds no queue to be notified. */
