@@ -71,6 +71,8 @@ err_open:
 
 void virtio_blk_close(struct virtio_blk *blk)
 {
+    /* Whoever is told that it is over may ask for a reset, and the memory for that is gone. */
+    blk->is_shut_down = true;
     blk_recover_give_up(blk, VIO_ERR_GONE);
     blk_free_memory(blk);
 }

@@ -177,7 +177,7 @@ struct blk_transfer_list {
     struct virtio_blk_transfer **end;
 };
 
-/** The request that failed last, of those that were sent or could not be mapped; for a message. */
+/** What failed last: a request; or a transfer, if the device is out of use; for a message. */
 struct virtio_blk_failed_request {
     const char *verb; /**< "read", "write", "flush" … */
     uint64_t sector;
@@ -258,7 +258,7 @@ VIO_MUST_CHECK vio_status virtio_blk_open(struct virtio_blk *blk,
 /**
  * Reset the device and give back all memory. Transfers under way end with VIO_ERR_GONE. If the
  * device does not confirm the reset it is cut off from the bus, and the memory it knows is left
- * allocated for good.
+ * allocated for good. Every later call is refused, virtio_blk_reset() as well.
  *
  * @param blk  open
  */
@@ -325,10 +325,11 @@ bool virtio_blk_is_busy(const struct virtio_blk *blk);
 /** Whether a transfer other than a read is not done: then what a read gives is not settled. */
 bool virtio_blk_is_changing(const struct virtio_blk *blk);
 
-/** Forget device.failure, so that what is there later is of a later request. */
+/** Forget device.failure, so that what is there later is of a later request; not why it is unusable. */
 static inline void virtio_blk_forget_failure(struct virtio_blk *blk)
 {
-    blk->device.failure = (struct vio_failure){0};
+    if (blk->dead == VIO_OK)
+        blk->device.failure = (struct vio_failure){0};
 }
 
 /**

@@ -44,15 +44,21 @@ static void engine_finish(struct virtio_blk *blk, struct virtio_blk_transfer *tr
         engine_append(&blk->finished, transfer);
 }
 
+static void engine_name_failed(struct virtio_blk *blk, const struct virtio_blk_transfer *transfer,
+                               uint64_t sector, uint64_t bytes)
+{
+    if (!transfer->is_guess)
+        blk->failed = (struct virtio_blk_failed_request){
+            .verb = engine_verbs[transfer->operation], .sector = sector, .bytes = bytes};
+}
+
 void blk_engine_note_failure(struct virtio_blk *blk, struct virtio_blk_transfer *transfer,
                              vio_status status, uint64_t sector, uint64_t bytes)
 {
     if (transfer->status != VIO_OK)
         return;
     transfer->status = status;
-    if (!transfer->is_guess)
-        blk->failed = (struct virtio_blk_failed_request){
-            .verb = engine_verbs[transfer->operation], .sector = sector, .bytes = bytes};
+    engine_name_failed(blk, transfer, sector, bytes);
 }
 
 static bool engine_is_all_sent(const struct virtio_blk_transfer *transfer)
@@ -290,8 +296,12 @@ static void engine_begin_other(struct virtio_blk *blk, struct virtio_blk_transfe
 vio_status virtio_blk_submit(struct virtio_blk *blk, struct virtio_blk_transfer *transfer)
 {
     vio_status status = engine_check(blk, transfer);
-    if (status != VIO_OK)
+    if (status != VIO_OK) {
+        /* Why the device is out of use is still known, and this is what fails for it now. */
+        if (blk->dead != VIO_OK)
+            engine_name_failed(blk, transfer, transfer->sector, transfer->bytes);
         return status;
+    }
     if (!transfer->is_guess)
         virtio_blk_forget_failure(blk);
     transfer->done = false;

@@ -130,8 +130,10 @@ class Job:
         return "".join(lines)
 
 
-# On a disk without content these are there to be seen, and no goal hangs on them.
+# On a disk without content these are there to be seen, and no goal hangs on them. Without latency
+# it takes more of them: 64 MiB take 4 ms, in which the host's scheduler may well spend as much.
 LARGE_AND_SMALL = {SEQUENTIAL_1M: 64, SEQUENTIAL_1M_8: 64, SEQUENTIAL_512: 256}
+MORE_LARGE_AND_SMALL = {SEQUENTIAL_1M: 1024, SEQUENTIAL_1M_8: 1024, SEQUENTIAL_512: 8192}
 
 JOBS = (
     Job(
@@ -155,7 +157,7 @@ JOBS = (
             RANDOM_4K_8: 4096,
             RANDOM_4K_32: 8192,
             SEQUENTIAL_64K: 512,
-            **LARGE_AND_SMALL,
+            **MORE_LARGE_AND_SMALL,
         },
         latency_us=0,
     ),

@@ -213,15 +213,28 @@ void fake_platform_fail_from(struct fake_platform *fake, enum fake_call call, un
 }
 
 /* No bus address of ours is as high as a pointer of the host's. */
+static void *fake_reach_pointer(uint8_t *memory, size_t memory_bytes, dma_addr addr, size_t bytes)
+{
+    dma_addr start = (uintptr_t)memory;
+
+    if (!memory || addr < start || addr - start >= memory_bytes)
+        return NULL;
+    if (bytes > memory_bytes - (addr - start))
+        fail_msg("the device reaches beyond what is lent, at 0x%llx", (unsigned long long)addr);
+    return memory + (addr - start);
+}
+
 static void *fake_reach_lent(const struct fake_platform *fake, dma_addr addr, size_t bytes)
 {
-    dma_addr start = (uintptr_t)fake->lent;
+    void *reached = fake_reach_pointer(fake->lent, fake->lent_bytes, addr, bytes);
 
-    if (!fake->lent || addr < start || addr - start >= fake->lent_bytes)
+    if (!fake->platform.pointers_are_physical)
         return NULL;
-    if (bytes > fake->lent_bytes - (addr - start))
-        fail_msg("the device reaches beyond what is lent, at 0x%llx", (unsigned long long)addr);
-    return fake->lent + (addr - start);
+    for (const struct fake_block *block = fake->blocks; block && !reached; block = block->next) {
+        if (block->kind == FAKE_CALL_ALLOC)
+            reached = fake_reach_pointer(block->memory, block->bytes, addr, bytes);
+    }
+    return reached;
 }
 
 void *fake_platform_reach(struct fake_platform *fake, dma_addr addr, size_t bytes,

@@ -49,8 +49,8 @@ struct fake_platform {
 void fake_platform_init(struct fake_platform *fake);
 
 /**
- * From now on pointers are physical, and the device reaches this buffer, and no other memory of the
- * test's, without a mapping. NULL: it reaches nothing by pointers, though they are physical.
+ * From now on pointers are physical, and the device reaches this buffer, and what alloc() gave,
+ * without a mapping; no other memory of the test's. NULL: no buffer, though they are physical.
  */
 void fake_platform_lend(struct fake_platform *fake, void *buffer, size_t bytes);
 

@@ -77,6 +77,27 @@ static void given_own_limit_when_no_answer_then_given_up_at_that_time(void **sta
     }
 }
 
+static void given_pause_without_requests_when_one_follows_then_it_has_all_of_its_time(void **state)
+{
+    (void)state;
+    open_impatient_disk();
+    submit_writes(0, 1);
+    virtio_blk_publish(&blk);
+    poll_for(50000);
+    serve(1);
+    machine.now_us += 100 * LIMIT_US;
+    submit_writes(1, 1);
+    virtio_blk_publish(&blk);
+
+    assert_int_equal(virtio_blk_poll(&blk), 0);
+    poll_for(LIMIT_US - 50000);
+
+    assert_false(transfers[1].done);
+    poll_for(100000);
+    assert_done(&transfers[1], VIO_ERR_TIMEOUT);
+    close_disk();
+}
+
 static void given_slow_device_when_it_moves_then_no_request_is_given_up(void **state)
 {
     (void)state;
@@ -468,6 +489,25 @@ static void given_device_that_is_gone_when_polled_then_out_of_use_at_once(void *
     fake_platform_assert_quarantined(&machine, DISK_DMA_BLOCKS);
 }
 
+/* It was there when its status was looked at, and not any more when it was to be reset. */
+static void given_device_that_goes_at_the_deadline_when_recovered_then_gone(void **state)
+{
+    (void)state;
+    open_impatient_disk();
+    submit_reads(0, 2);
+    virtio_blk_publish(&blk);
+    fake_transport_lie_from(&disk.transport, FAKE_GONE, 0);
+
+    poll_for(MORE_US);
+
+    assert_done(&transfers[0], VIO_ERR_GONE);
+    assert_done(&transfers[1], VIO_ERR_GONE);
+    assert_true(virtio_blk_is_gone(&blk));
+    assert_dead(VIO_ERR_GONE);
+    virtio_blk_close(&blk);
+    fake_platform_assert_quarantined(&machine, DISK_DMA_BLOCKS);
+}
+
 static void given_reset_that_is_not_confirmed_when_given_up_then_quarantined_for_good(void **state)
 {
     /* Checks: CLEAN-2, RESET-1 */
@@ -515,6 +555,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         DISK_TEST(given_own_limit_when_no_answer_then_given_up_at_that_time),
+        DISK_TEST(given_pause_without_requests_when_one_follows_then_it_has_all_of_its_time),
         DISK_TEST(given_slow_device_when_it_moves_then_no_request_is_given_up),
         DISK_TEST(given_one_lost_request_among_many_when_time_passes_then_it_alone_has_failed),
         DISK_TEST(given_one_lost_request_when_each_look_finds_other_answers_then_found_too),
@@ -533,6 +574,7 @@ int main(void)
         DISK_TEST(given_lost_guess_when_given_up_then_nothing_is_told),
         DISK_TEST(given_device_that_needs_reset_when_polled_then_noticed_soon),
         DISK_TEST(given_device_that_is_gone_when_polled_then_out_of_use_at_once),
+        DISK_TEST(given_device_that_goes_at_the_deadline_when_recovered_then_gone),
         DISK_TEST(given_reset_that_is_not_confirmed_when_given_up_then_quarantined_for_good),
         DISK_TEST(
             given_another_lost_request_when_a_write_is_waited_for_then_no_longer_than_its_deadline),

@@ -204,6 +204,23 @@ static void given_other_capacity_when_reset_then_seen(void **state)
     close_disk();
 }
 
+/* What was written before is not durable, but a read-only disk is never flushed. */
+static void given_read_only_after_reset_when_flushed_then_nothing_is_sent(void **state)
+{
+    (void)state;
+    open_disk();
+    assert_int_equal(virtio_blk_write(&blk, 0, buffer, SECTOR), VIO_OK);
+    offer(VIRTIO_BLK_F_RO);
+    assert_int_equal(virtio_blk_reset(&blk), VIO_OK);
+    unsigned n_requests = disk.n_requests;
+
+    assert_int_equal(virtio_blk_flush(&blk), VIO_OK);
+    assert_int_equal(virtio_blk_write(&blk, 0, buffer, SECTOR), VIO_ERR_READ_ONLY);
+
+    assert_int_equal(disk.n_requests, n_requests);
+    close_disk();
+}
+
 static void given_smaller_segments_after_recovery_when_read_again_then_it_does_not_fit(void **state)
 {
     (void)state;
@@ -462,6 +479,7 @@ int main(void)
         DISK_TEST(given_reset_that_is_not_confirmed_when_reset_then_quarantined),
         DISK_TEST(given_other_block_size_when_reset_then_refused_until_it_is_the_old_one),
         DISK_TEST(given_other_capacity_when_reset_then_seen),
+        DISK_TEST(given_read_only_after_reset_when_flushed_then_nothing_is_sent),
         DISK_TEST(given_smaller_segments_after_recovery_when_read_again_then_it_does_not_fit),
         DISK_TEST(given_smaller_disk_after_recovery_when_sent_again_then_not_beyond_its_end),
         DISK_TEST(given_read_only_disk_after_recovery_when_writes_wait_then_they_are_not_sent),

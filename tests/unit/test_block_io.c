@@ -9,6 +9,7 @@
 
 #define DISK_SECTORS 1000u
 #define BLOCK_BYTES  512u
+#define BEHIND       0x5A /* the end of what was asked for */
 
 struct machine {
     struct fake_platform platform;
@@ -121,6 +122,29 @@ static void given_4096_byte_blocks_when_read_then_sectors_are_counted_in_512(voi
     assert_int_equal(io->Media->LastBlock, DISK_SECTORS / 8 - 1);
     assert_int_equal(machine.disk.requests[0].sector, 24);
     assert_memory_equal(large, machine.disk.image + 3 * 4096, 4096);
+}
+
+/* Eight sectors a block: then a block of 64 bits has a sector of more. */
+static void given_4096_byte_blocks_when_their_sectors_wrap_then_invalid_parameter(void **state)
+{
+    static const EFI_LBA lbas[] = {UINT64_MAX / 8 + 1, UINT64_MAX / 8 + 2, UINT64_MAX};
+    static uint8_t large[4096];
+
+    (void)state;
+    fake_blk_device_offer(&machine.disk, VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_CONFIG_BLK_SIZE, 4,
+                          4096);
+    start(false);
+    EFI_BLOCK_IO_PROTOCOL *io = &machine.block_io.protocol;
+    for (unsigned i = 0; i < ARRAY_LENGTH(lbas); i++) {
+        UINT32 media_id = io->Media->MediaId;
+
+        EFI_STATUS read = io->ReadBlocks(io, media_id, lbas[i], sizeof(large), large);
+        EFI_STATUS written = io->WriteBlocks(io, media_id, lbas[i], sizeof(large), large);
+
+        assert_int_equal(read, EFI_INVALID_PARAMETER);
+        assert_int_equal(written, EFI_INVALID_PARAMETER);
+    }
+    assert_int_equal(machine.disk.n_requests, 0);
 }
 
 static void given_media_published_read_only_when_written_or_flushed_then_no_request(void **state)
@@ -292,6 +316,9 @@ given_read_only_media_when_gpt_repaired_then_seen_by_readers_and_not_on_disk(voi
     assert_memory_equal(seen + 34 * BLOCK_BYTES, image_before + 34 * BLOCK_BYTES, 30 * BLOCK_BYTES);
     assert_int_equal(io->ReadBlocks(io, media_id, 33, BLOCK_BYTES, seen), EFI_SUCCESS);
     assert_memory_equal(seen, entries, BLOCK_BYTES);
+    seen[BLOCK_BYTES] = BEHIND;
+    assert_int_equal(io->ReadBlocks(io, media_id, 0, BLOCK_BYTES, seen), EFI_SUCCESS);
+    assert_int_equal(seen[BLOCK_BYTES], BEHIND); /* where a kept block begins */
     assert_memory_equal(machine.disk.image, image_before, DISK_SECTORS * BLOCK_BYTES);
     block_io_release(&machine.block_io);
     assert_int_equal(io->ReadBlocks(io, media_id, 1, BLOCK_BYTES, seen), EFI_SUCCESS);
@@ -358,6 +385,7 @@ int main(void)
         BLOCK_IO_TEST(given_each_bad_argument_when_read_or_written_then_its_status_and_no_request),
         BLOCK_IO_TEST(given_last_block_when_read_then_its_data),
         BLOCK_IO_TEST(given_4096_byte_blocks_when_read_then_sectors_are_counted_in_512),
+        BLOCK_IO_TEST(given_4096_byte_blocks_when_their_sectors_wrap_then_invalid_parameter),
         BLOCK_IO_TEST(given_media_published_read_only_when_written_or_flushed_then_no_request),
         BLOCK_IO_TEST(given_device_is_read_only_when_published_writable_then_media_is_read_only),
         BLOCK_IO_TEST(given_writable_media_when_written_then_data_on_disk_and_flush_sent),

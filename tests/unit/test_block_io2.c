@@ -370,6 +370,39 @@ static void given_batch_at_notify_when_level_is_restored_then_one_notification(v
     }
 }
 
+static void given_batch_of_nothing_to_be_sent_when_level_is_restored_then_signalled(void **state)
+{
+    (void)state;
+    efi_disk_open(false);
+
+    EFI_TPL old_tpl = BS->RaiseTPL(TPL_NOTIFY);
+    efi_disk_start_flush(0);
+    efi_assert_outstanding(0);
+    BS->RestoreTPL(old_tpl);
+
+    efi_assert_signalled(0, EFI_SUCCESS);
+    assert_int_equal(efi_disk.device.n_requests, 0);
+}
+
+static void given_timer_refused_when_a_batch_goes_on_then_the_next_call_sets_it(void **state)
+{
+    (void)state;
+    efi_disk_open(false);
+    fake_uefi_fail_timer = 1;
+
+    EFI_TPL old_tpl = BS->RaiseTPL(TPL_NOTIFY);
+    efi_disk_start_read(0, 0, 1);
+    assert_int_equal(fake_uefi_timers(), 0);
+    efi_disk_start_read(1, 1, 1);
+    BS->RestoreTPL(old_tpl);
+
+    assert_int_equal(fake_uefi_timers(), 1);
+    efi_disk_answer();
+    fake_uefi_tick();
+    efi_assert_signalled(0, EFI_SUCCESS);
+    efi_assert_signalled(1, EFI_SUCCESS);
+}
+
 static void given_batch_when_blocking_call_comes_in_its_middle_then_both_are_done(void **state)
 {
     (void)state;
@@ -448,6 +481,8 @@ int main(void)
         EFI_DISK_TEST(given_answer_when_anything_is_called_then_signalled),
         EFI_DISK_TEST(given_answer_when_read_from_what_was_read_ahead_then_signalled),
         EFI_DISK_TEST(given_batch_at_notify_when_level_is_restored_then_one_notification),
+        EFI_DISK_TEST(given_batch_of_nothing_to_be_sent_when_level_is_restored_then_signalled),
+        EFI_DISK_TEST(given_timer_refused_when_a_batch_goes_on_then_the_next_call_sets_it),
         EFI_DISK_TEST(given_batch_when_blocking_call_comes_in_its_middle_then_both_are_done),
         EFI_DISK_TEST(given_caller_at_each_level_when_started_then_sent_when_below_notify),
         EFI_DISK_TEST(given_tick_in_blocking_call_when_answered_then_signalled_behind_it),

@@ -114,19 +114,22 @@ static void given_idle_disk_when_reset_then_left_alone_unless_extended(void **st
     efi_assert_was_read(0, 2);
 }
 
+/* What comes back from a reset may be another disk of the same size. */
 static void given_reading_ahead_when_reset_then_stream_goes_on_with_right_data(void **state)
 {
     (void)state;
     efi_disk_open(true);
     for (EFI_LBA lba = 0; lba < 8; lba++)
         assert_int_equal(efi_disk_read_block(lba), EFI_SUCCESS);
+    efi_disk_answer();
+    memset(efi_disk_image(0), 0x66, 400 * BLOCK);
 
     assert_int_equal(reset_by(false, TRUE), EFI_SUCCESS);
 
     assert_int_equal(fake_platform_live(&efi_disk.platform, FAKE_CALL_MAP), 0);
     for (EFI_LBA lba = 8; lba < 400; lba++)
         assert_int_equal(efi_disk_read_block(lba), EFI_SUCCESS);
-    efi_assert_was_read(0, 400);
+    efi_assert_was_read(8, 392);
 }
 
 /* What a batch has collected ends with the reset; the batch's end finds no queue to be notified. */
@@ -214,6 +217,29 @@ static void given_token_that_reads_on_when_closed_then_refused(void **state)
         assert_int_equal(efi_disk_tear_down(NULL), 0);
         assert_int_equal(efi_disk_set_up(NULL), 0);
     }
+}
+
+static void reset_the_closed_disk(struct efi_token *token)
+{
+    EFI_BLOCK_IO2_PROTOCOL *io2 = efi_disk_io2();
+
+    (void)token;
+    assert_int_equal(io2->Reset(io2, TRUE), EFI_DEVICE_ERROR);
+}
+
+/* Its rings are free again: a device that is brought up would write to somebody else's memory. */
+static void given_token_that_resets_when_closed_then_the_device_stays_off(void **state)
+{
+    (void)state;
+    efi_disk_open(false);
+    efi_disk_start_read(0, 0, 1);
+    efi_tokens[0].on_signal = reset_the_closed_disk;
+
+    efi_disk_close();
+
+    efi_assert_signalled(0, EFI_NO_MEDIA);
+    assert_int_equal(efi_disk.device.transport.status, 0);
+    assert_false(efi_disk.device.transport.queues[0].enabled);
 }
 
 static void open_and_fail(unsigned fail_pool, unsigned fail_event)
@@ -307,6 +333,7 @@ int main(void)
         EFI_DISK_TEST(given_tokens_outstanding_when_closed_then_all_are_ended),
         EFI_DISK_TEST(given_batch_begun_when_closed_then_nothing_is_left_to_run),
         EFI_DISK_TEST(given_token_that_reads_on_when_closed_then_refused),
+        EFI_DISK_TEST(given_token_that_resets_when_closed_then_the_device_stays_off),
         EFI_DISK_TEST(given_no_memory_or_no_event_when_opened_then_nothing_is_left_behind),
         EFI_DISK_TEST(given_timer_refused_when_started_then_the_next_call_sets_it),
         EFI_DISK_TEST(given_slow_reset_when_closed_then_no_timer_gives_a_buffer_back_before),

@@ -94,6 +94,8 @@ static void given_absurd_capacity_when_refreshed_then_no_media_until_it_makes_se
         assert_false(MEDIA.MediaPresent);
         assert_int_equal(read_block(0), EFI_NO_MEDIA);
         assert_int_equal(read_with(old_id, 0), EFI_NO_MEDIA);
+        assert_int_equal(efi_disk_io()->FlushBlocks(efi_disk_io()), EFI_NO_MEDIA);
+        assert_int_equal(efi_disk_io2()->FlushBlocksEx(efi_disk_io2(), NULL), EFI_NO_MEDIA);
         efi_disk.device.sectors = EFI_DISK_BLOCKS;
         change_capacity(EFI_DISK_BLOCKS);
         assert_true(block_io_refresh(&efi_disk.block_io));

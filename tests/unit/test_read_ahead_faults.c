@@ -99,6 +99,15 @@ static void given_error_that_passes_when_read_ahead_then_nobody_notices(void **s
 
 /* --- A device that dies ----------------------------------------------------------------------- */
 
+/* Whatever the device was doing when it died, the reader is told of his own read, and why. */
+static void assert_told_of(uint64_t sector)
+{
+    assert_non_null(reader.blk.device.failure.what);
+    assert_non_null(reader.blk.failed.verb);
+    assert_string_equal(reader.blk.failed.verb, "read");
+    assert_in_range(reader.blk.failed.sector, sector, sector + 7);
+}
+
 static void read_while_it_works(vio_status expected)
 {
     uint64_t sector = 1000;
@@ -110,7 +119,9 @@ static void read_while_it_works(vio_status expected)
         sector += 8;
     }
     assert_int_equal(status, expected);
+    assert_told_of(sector - 8);
     assert_int_equal(ahead_try_read(sector + 8000, 8), expected);
+    assert_told_of(sector + 8000);
 }
 
 static void given_device_that_lies_in_a_stream_when_read_then_right_data_or_an_error(void **state)
