@@ -323,7 +323,10 @@ bool virtio_blk_is_gone(const struct virtio_blk *blk);
 bool virtio_blk_is_busy(const struct virtio_blk *blk);
 
 /** Whether a transfer other than a read is not done: then what a read gives is not settled. */
-bool virtio_blk_is_changing(const struct virtio_blk *blk);
+static inline bool virtio_blk_is_changing(const struct virtio_blk *blk)
+{
+    return blk->n_changing != 0;
+}
 
 /** Forget device.failure, so that what is there later is of a later request; not why it is unusable. */
 static inline void virtio_blk_forget_failure(struct virtio_blk *blk)

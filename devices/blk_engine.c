@@ -66,13 +66,12 @@ static bool engine_is_all_sent(const struct virtio_blk_transfer *transfer)
     return transfer->status != VIO_OK || (transfer->bytes_left == 0 && !transfer->is_unsent);
 }
 
-void blk_engine_end_request(struct virtio_blk *blk, struct blk_slot *slot, vio_status status)
+/* What the slot was for stays in it until it is used again. */
+static void engine_end_request(struct virtio_blk *blk, const struct blk_slot *slot,
+                               vio_status status)
 {
     struct virtio_blk_transfer *transfer = slot->transfer;
 
-    vio_status unmapped = blk_request_release(blk, slot);
-    if (status == VIO_OK)
-        status = unmapped;
     if (status != VIO_OK)
         blk_engine_note_failure(blk, transfer, status, slot->sector, slot->bytes);
     /* What was to be made durable is not, as far as anybody knows. */
@@ -82,6 +81,11 @@ void blk_engine_end_request(struct virtio_blk *blk, struct blk_slot *slot, vio_s
     /* One that waits for room is finished by who sends the rest. */
     if (transfer->n_in_flight == 0 && blk->waiting.first != transfer)
         engine_finish(blk, transfer);
+}
+
+void blk_engine_fail_request(struct virtio_blk *blk, struct blk_slot *slot, vio_status reason)
+{
+    engine_end_request(blk, slot, blk_request_end(blk, slot, reason));
 }
 
 void blk_engine_fail_waiting(struct virtio_blk *blk, vio_status status)
@@ -335,30 +339,37 @@ void virtio_blk_publish(struct virtio_blk *blk)
     }
 }
 
-/* All answers of one queue. A lie ends everything. */
+/* A lie ends everything. Not on the way of each answer. */
+static __attribute__((noinline)) void engine_give_up(struct virtio_blk *blk,
+                                                     const struct virtqueue *vq, vio_status status)
+{
+    uint64_t value;
+    const char *text = virtqueue_fault_text(vq, &value);
+
+    (void)blk_refuse(blk, status, text, value);
+    blk_recover_give_up(blk, status);
+}
+
+/* All answers of one queue. */
 static unsigned engine_take_answers(struct virtio_blk *blk, struct virtqueue *vq)
 {
+    /* An idle queue has no answers, whatever the device says. */
+    unsigned n_in_flight = virtqueue_in_flight(vq);
     unsigned n_answers = 0;
     void *cookie;
     uint32_t used_len;
 
-    /* An idle queue has no answers, whatever the device says. */
-    for (unsigned n_left = virtqueue_in_flight(vq); n_left; n_left--) {
+    while (n_answers < n_in_flight) {
         vio_status status = virtqueue_pop_used(vq, &cookie, &used_len);
-        if (status == VIO_OK) {
-            struct blk_slot *slot = cookie;
-            n_answers++;
-            blk->recovered_in_vain = false;
-            blk_engine_end_request(blk, slot, blk_request_judge(blk, slot, used_len));
-            continue;
+        if (status != VIO_OK) {
+            if (status != VIO_EMPTY)
+                engine_give_up(blk, vq, status);
+            break;
         }
-        if (status != VIO_EMPTY) {
-            uint64_t value;
-            const char *text = virtqueue_fault_text(vq, &value);
-            (void)blk_refuse(blk, status, text, value);
-            blk_recover_give_up(blk, status);
-        }
-        break;
+        struct blk_slot *slot = cookie;
+        n_answers++;
+        blk->recovered_in_vain = false;
+        engine_end_request(blk, slot, blk_request_answered(blk, slot, used_len));
     }
     return n_answers;
 }
@@ -399,9 +410,4 @@ bool virtio_blk_is_gone(const struct virtio_blk *blk)
 bool virtio_blk_is_busy(const struct virtio_blk *blk)
 {
     return blk->n_in_flight != 0 || blk->waiting.first;
-}
-
-bool virtio_blk_is_changing(const struct virtio_blk *blk)
-{
-    return blk->n_changing != 0;
 }

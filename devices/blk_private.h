@@ -110,19 +110,25 @@ VIO_MUST_CHECK vio_status blk_request_send_again(struct virtio_blk *blk, struct 
 unsigned blk_request_n_buffers(const struct virtio_blk *blk, uint32_t data_bytes);
 
 /**
- * What the answer means; a serial number is copied, if it came. A failure is noted, unless the
- * transfer is a guess.
+ * Take a request out of flight: the caller's buffer is his again, the slot is free.
+ *
+ * @param status  what has become of it
+ * @return the same; or why the buffer could not be unmapped, which is noted then
  */
-VIO_MUST_CHECK vio_status blk_request_judge(struct virtio_blk *blk, const struct blk_slot *slot,
-                                            uint32_t used_len);
+VIO_MUST_CHECK vio_status blk_request_end(struct virtio_blk *blk, struct blk_slot *slot,
+                                          vio_status status);
 
-/** Take a request out of flight: the caller's buffer is his again, the slot is free. */
-VIO_MUST_CHECK vio_status blk_request_release(struct virtio_blk *blk, struct blk_slot *slot);
+/**
+ * The same for one that was answered: what the answer means; a serial number is copied, if it came.
+ * A failure is noted, unless the transfer is a guess.
+ */
+VIO_MUST_CHECK vio_status blk_request_answered(struct virtio_blk *blk, struct blk_slot *slot,
+                                               uint32_t used_len);
 
 /* --- blk_engine.c ---------------------------------------------------------------------------- */
 
-/** One request of a transfer has ended, one way or the other; releases the slot. */
-void blk_engine_end_request(struct virtio_blk *blk, struct blk_slot *slot, vio_status status);
+/** A request will not be answered, for this reason. */
+void blk_engine_fail_request(struct virtio_blk *blk, struct blk_slot *slot, vio_status reason);
 
 /** No transfer that waits to be sent, completely or in part, goes on. */
 void blk_engine_fail_waiting(struct virtio_blk *blk, vio_status status);

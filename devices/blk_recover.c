@@ -22,7 +22,7 @@ static void recover_fail_request(struct virtio_blk *blk, struct blk_slot *slot, 
     struct virtio_blk_transfer *transfer = slot->transfer;
 
     blk_engine_note_failure(blk, transfer, reason, transfer->sector, transfer->bytes);
-    blk_engine_end_request(blk, slot, reason);
+    blk_engine_fail_request(blk, slot, reason);
 }
 
 void blk_recover_fail_all(struct virtio_blk *blk, vio_status reason)

@@ -146,17 +146,18 @@ static void request_clear_id(const struct blk_slot *slot)
 REQUEST_INLINE void request_write_header(const struct blk_slot *slot,
                                          enum virtio_blk_operation operation)
 {
-    struct virtio_blk_req_header *header = &slot->memory->header;
+    struct blk_slot_memory *memory = slot->memory;
+    /* 0 where it is not used; a range says itself where it lies. */
+    uint64_t sector = request_is_range(operation) ? 0 : slot->sector;
 
     if (request_is_range(operation))
         request_write_range(slot);
     else if (operation == VIRTIO_BLK_GET_ID)
         request_clear_id(slot);
-    ring_store32(&header->type, request_kinds[operation].type);
-    ring_store32(&header->reserved, 0);
-    /* 0 where it is not used; a range says itself where it lies. */
-    ring_store64(&header->sector, request_is_range(operation) ? 0 : slot->sector);
-    ring_store8(&slot->memory->status, REQUEST_STATUS_UNWRITTEN);
+    ring_store32(&memory->header.type, request_kinds[operation].type);
+    ring_store32(&memory->header.reserved, 0);
+    ring_store64(&memory->header.sector, sector);
+    ring_store8(&memory->status, REQUEST_STATUS_UNWRITTEN);
 }
 
 /* Not header | data | status: no data, or data that is cut where the device's segments end (2.7.4.2). */
@@ -316,7 +317,8 @@ static void request_copy_id(const struct blk_slot *slot)
 }
 
 /* 5.2.6: what the status byte means, and whether all data really came (2.7.8.3). */
-vio_status blk_request_judge(struct virtio_blk *blk, const struct blk_slot *slot, uint32_t used_len)
+static vio_status request_judge(struct virtio_blk *blk, const struct blk_slot *slot,
+                                uint32_t used_len)
 {
     uint8_t answer = ring_load8(&slot->memory->status);
     uint64_t writable_bytes = 1 + (uint64_t)(slot->device_writes ? slot->data_bytes : 0);
@@ -342,17 +344,33 @@ vio_status blk_request_judge(struct virtio_blk *blk, const struct blk_slot *slot
     }
 }
 
-vio_status blk_request_release(struct virtio_blk *blk, struct blk_slot *slot)
+static vio_status request_unmap(struct virtio_blk *blk, struct blk_slot *slot)
 {
-    vio_status status = VIO_OK;
+    vio_status status = blk->platform.ops->unmap(blk->platform.context, &slot->mapping);
 
-    if (slot->is_mapped)
-        status = blk->platform.ops->unmap(blk->platform.context, &slot->mapping);
-    if (status != VIO_OK)
-        (void)request_refuse(blk, slot, status, "the mapping could not be undone, of bytes",
-                             slot->data_bytes);
+    return status == VIO_OK
+               ? status
+               : request_refuse(blk, slot, status, "the mapping could not be undone, of bytes",
+                                slot->data_bytes);
+}
+
+REQUEST_INLINE vio_status request_end(struct virtio_blk *blk, struct blk_slot *slot,
+                                      vio_status status)
+{
+    vio_status unmapped = slot->is_mapped ? request_unmap(blk, slot) : VIO_OK;
+
     request_remove(blk, slot);
     slot->next = blk->free_slots;
     blk->free_slots = slot;
-    return status;
+    return status == VIO_OK ? unmapped : status;
+}
+
+vio_status blk_request_end(struct virtio_blk *blk, struct blk_slot *slot, vio_status status)
+{
+    return request_end(blk, slot, status);
+}
+
+vio_status blk_request_answered(struct virtio_blk *blk, struct blk_slot *slot, uint32_t used_len)
+{
+    return request_end(blk, slot, request_judge(blk, slot, used_len));
 }

@@ -24,6 +24,9 @@
 #define AHEAD_WEIGHED_COPIES       4u
 #define AHEAD_WEIGHED_WINDOW_BYTES (256u << 10)
 
+/* What must not make the way of a random read longer. */
+#define AHEAD_ASIDE static __attribute__((noinline))
+
 void read_ahead_init(struct read_ahead *ahead, struct virtio_blk *blk)
 {
     *ahead =
@@ -319,17 +322,31 @@ static vio_status ahead_read_weighed(struct read_ahead *ahead, struct virtio_blk
     return status;
 }
 
+/* Where something may be there already, or is weighed. */
+AHEAD_ASIDE vio_status ahead_read_with_care(struct read_ahead *ahead,
+                                            struct virtio_blk_transfer *read)
+{
+    return read->bytes < AHEAD_WEIGHED_BYTES_MIN ? ahead_read(ahead, read)
+                                                 : ahead_read_weighed(ahead, read);
+}
+
+AHEAD_ASIDE void ahead_go_on(struct read_ahead *ahead, size_t bytes)
+{
+    if (ahead_prepare(ahead, bytes))
+        ahead_top_up(ahead);
+}
+
 vio_status read_ahead_run(struct read_ahead *ahead, struct virtio_blk_transfer *read)
 {
     uint64_t sector = read->sector;
     size_t bytes = (size_t)read->bytes;
 
-    vio_status status =
-        bytes < AHEAD_WEIGHED_BYTES_MIN ? ahead_read(ahead, read) : ahead_read_weighed(ahead, read);
+    vio_status status = ahead->n_chunks == 0 && bytes < AHEAD_WEIGHED_BYTES_MIN
+                            ? virtio_blk_run(ahead->blk, read)
+                            : ahead_read_with_care(ahead, read);
     /* What the disk does nothing for is no part of a stream. */
-    if (status == VIO_OK && bytes && ahead_is_stream(ahead, sector, bytes) &&
-        ahead_prepare(ahead, bytes))
-        ahead_top_up(ahead);
+    if (status == VIO_OK && bytes && ahead_is_stream(ahead, sector, bytes))
+        ahead_go_on(ahead, bytes);
     return status;
 }
 

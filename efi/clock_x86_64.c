@@ -32,5 +32,5 @@ uint64_t clock_now_us(void)
 
 void clock_relax(void)
 {
-    __asm__ volatile(".rept 8\n\tpause\n\t.endr");
+    __asm__ volatile(".rept 16\n\tpause\n\t.endr");
 }
