@@ -94,6 +94,18 @@ def speed(job: str, pattern: Pattern, base: Pattern) -> Callable[[Outputs], floa
     return lambda outputs: outputs[job].speed(pattern.key, base.key)
 
 
+def slowest(outputs: Outputs) -> float | None:
+    """The least of our rates, of all disks and patterns, as a multiple of the firmware's."""
+    ratios = [
+        outputs[job.name].speed(pattern.key, Key(pattern.name))
+        for job in JOBS
+        if job.is_timed
+        for pattern in job.ops
+    ]
+    known = [ratio for ratio in ratios if ratio is not None]
+    return min(known) if len(known) == len(ratios) else None
+
+
 def duration(job: str, pattern: Pattern) -> Callable[[Outputs], float | None]:
     """Our time as a part of the firmware's."""
 
@@ -165,6 +177,7 @@ GOALS = (
         "instructions",
         ("SignalEvent", "ring"),
     ),
+    Goal("the slowest of all patterns on all disks", slowest, 1.0),
     Goal("FLUSH requests while only reading", flushes, 0, True, "requests"),
 )
 
@@ -206,7 +219,7 @@ def judge(outputs: Outputs, goals: Sequence[Goal] = GOALS) -> list[Verdict]:
 
 def limits(jobs: Sequence[Job], disk: Path) -> blk_report.Limits:
     """The host's, for each row of the table that can have one."""
-    wanted = [job for job in jobs if not job.counts_instructions and not job.traced]
+    wanted = [job for job in jobs if job.is_timed]
     return {
         (job.name, pattern.key): host_limit(job, pattern, disk)
         for job in wanted

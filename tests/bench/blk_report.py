@@ -69,7 +69,7 @@ def rows(outputs: Mapping[str, Output], limits: Limits) -> list[Row]:
     """The timed runs, by disk and pattern, the firmware's driver first."""
     found = []
     for job in JOBS:
-        if job.name not in outputs or job.traced or job.counts_instructions:
+        if job.name not in outputs or not job.is_timed:
             continue
         for pattern in sorted(job.ops, key=lambda item: (item.name, item.api, item.depth)):
             for driver in ("firmware", "ours") if pattern.api == 1 else ("ours",):

@@ -121,6 +121,10 @@ class Job:
     def is_file(self) -> bool:
         return self.latency_us is None
 
+    @property
+    def is_timed(self) -> bool:
+        return not self.traced and not self.counts_instructions
+
     def text(self) -> str:
         """The job as bench.efi reads it."""
         lines = [f"rounds {self.rounds}\n", "costs\n" if self.costs else ""]

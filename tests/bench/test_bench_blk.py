@@ -232,8 +232,10 @@ def test_given_more_notifications_and_a_flush_when_judged_then_these_goals_are_m
 def test_given_run_that_did_not_take_place_when_judged_then_its_goals_are_missed(job: str) -> None:
     outputs = good_outputs()
     needed = {
-        "file": ["file"],
-        "null-1ms": ["1 ms"],
+        "file": ["file", "all disks"],
+        "null-0": ["all disks"],
+        "null-100us": ["all disks"],
+        "null-1ms": ["1 ms", "all disks"],
         "instructions": ["no latency"],
         "counts": ["notifications", "FLUSH"],
     }
@@ -257,13 +259,24 @@ def test_given_row_without_good_data_when_judged_then_its_goals_are_missed(
     assert not all(verdicts(changed(good_outputs(), spoil)))
 
 
-def test_given_wrong_data_in_a_row_without_a_goal_when_published_then_failure(
+def test_given_one_pattern_slower_on_one_disk_when_judged_then_the_slowest_is_missed() -> None:
+    def slow_down(run: Run) -> Run:
+        is_it = is_ours(run) and run.key == SEQUENTIAL_512.key
+        return replace(run, ticks=run.ticks * 101) if is_it else run
+
+    outputs = good_outputs()
+    outputs |= changed({"null-100us": outputs["null-100us"]}, slow_down)
+
+    missed = [verdict.goal.words for verdict in bench_blk.judge(outputs) if not verdict.ok]
+    assert missed == ["the slowest of all patterns on all disks"]
+
+
+def test_given_wrong_data_when_published_then_failure_that_names_the_row(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     outputs = good_outputs()
     spoilt = changed({"null-0": outputs["null-0"]}, lambda run: replace(run, result="wrong"))
 
-    assert all(verdicts(outputs | spoilt))
     assert published(outputs | spoilt, tmp_path) == 1
     assert "error: null-0: ours, rand4k, depth 1: wrong" in capsys.readouterr().out
     assert "null-0: firmware, rand4k, depth 1: wrong" in (tmp_path / "bench.md").read_text()
