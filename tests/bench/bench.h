@@ -2,7 +2,7 @@
  * The speed of a virtio disk under UEFI, through the firmware's own driver and through virtio.efi.
  * Spec:      UEFI 2.10, 13.9 Block I/O Protocol; 13.10 Block I/O 2 Protocol.
  * Knows:     nothing of our drivers: what it measures it finds by the protocols; of core/ the ring,
- *            which bench_ring_floor() measures by itself.
+ *            which bench_floor() measures by itself.
  * Job:       \bench.txt on the volume that bench.efi came from, one word list per line:
  *                rounds N             how often all lines are run for both drivers; first line
  *                expect blocks|zeroes what the disk holds from here on, see bench_verify()
@@ -106,7 +106,14 @@ enum bench_result bench_read_file(struct bench_disk *disk, const struct bench_li
 /** Print what calls cost that every driver has to make, and what the ring alone costs. */
 void bench_costs(EFI_PCI_IO_PROTOCOL *pci_io);
 
-/** Ticks of the ring's part in one read, of a batch: a chain is added, published, and popped; 0: failed. */
-UINT64 bench_ring_floor(void);
+/**
+ * What no driver is below, for each read of a batch of BENCH_DEPTH_MAX, whose device is played.
+ *
+ * @param ret_ring   ticks of the ring alone: a chain of three is added, published, and popped; 0: failed
+ * @param ret_token  of EFI_BLOCK_IO2 with that ring, the checks that UEFI demands, the token's event, and
+ *                   nothing else: no level is raised, nothing is split, watched, kept in order or given
+ *                   up; 0: failed
+ */
+void bench_floor(UINT64 *ret_ring, UINT64 *ret_token);
 
 #endif

@@ -175,7 +175,7 @@ GOALS = (
         300,
         True,
         "instructions",
-        ("SignalEvent", "ring"),
+        ("bare-token",),
     ),
     Goal("the slowest of all patterns on all disks", slowest, 1.0),
     Goal("FLUSH requests while only reading", flushes, 0, True, "requests"),
@@ -206,7 +206,8 @@ def floor_words(goal: Goal, outputs: Outputs) -> str:
     if not goal.floor or any(part not in costs for part in goal.floor):
         return ""
     parts = " + ".join(f"{part} {costs[part]}" for part in goal.floor)
-    return f"{parts} = {sum(costs[part] for part in goal.floor)}"
+    total = sum(costs[part] for part in goal.floor)
+    return f"{parts} = {total}" if len(goal.floor) > 1 else parts
 
 
 def judge(outputs: Outputs, goals: Sequence[Goal] = GOALS) -> list[Verdict]:

@@ -82,11 +82,22 @@ static UINT8 find_bar(EFI_PCI_IO_PROTOCOL *pci_io)
     return bar;
 }
 
+static void print_floor(void)
+{
+    UINT64 ring, token;
+
+    bench_floor(&ring, &token);
+    if (ring)
+        Print(L"bench: cost ring %ld\n", ring);
+    if (token)
+        Print(L"bench: cost bare-token %ld\n", token);
+}
+
 void bench_costs(EFI_PCI_IO_PROTOCOL *pci_io)
 {
     struct costs costs = {.pci_io = pci_io, .bar = find_bar(pci_io)};
 
-    Print(L"bench: cost ring %ld\n", bench_ring_floor());
+    print_floor();
     if (EFI_ERROR(BS->CreateEvent(0, 0, NULL, NULL, &costs.event)))
         return;
     if (!EFI_ERROR(BS->AllocatePool(EfiBootServicesData, MAP_BYTES, &costs.buffer))) {

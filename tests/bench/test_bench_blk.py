@@ -203,18 +203,18 @@ def test_given_our_driver_slower_when_published_then_all_goals_of_time_are_misse
 
 def test_given_costs_when_judged_then_the_floor_of_a_goal_is_their_sum() -> None:
     outputs = good_outputs()
-    outputs["instructions"].costs.update({"RaiseTPL+RestoreTPL": 70, "SignalEvent": 130, "ring": 9})
+    outputs["instructions"].costs.update({"RaiseTPL+RestoreTPL": 70, "bare-token": 130, "ring": 9})
 
     floors = [verdict.floor for verdict in bench_blk.judge(outputs) if verdict.floor]
 
-    assert floors == ["RaiseTPL+RestoreTPL 70 + ring 9 = 79", "SignalEvent 130 + ring 9 = 139"]
+    assert floors == ["RaiseTPL+RestoreTPL 70 + ring 9 = 79", "bare-token 130"]
     table = "\n".join(blk_report.goal_table(bench_blk.judge(outputs)))
     assert all(floor in table for floor in floors)
 
 
 def test_given_cost_that_is_missing_when_judged_then_there_is_no_floor() -> None:
     outputs = good_outputs()
-    outputs["instructions"].costs.update({"SignalEvent": 130})
+    outputs["instructions"].costs.update({"RaiseTPL+RestoreTPL": 70})
 
     assert not any(verdict.floor for verdict in bench_blk.judge(outputs))
 
