@@ -205,7 +205,7 @@ static EFI_STATUS EFIAPI block_io2_write(EFI_BLOCK_IO2_PROTOCOL *protocol, UINT3
     return block_io2_start(block_io, token, &transfer);
 }
 
-/* Also on read-only media, where nothing is sent: it waits for all before it. */
+/* Also on read-only media: it waits for all before it. */
 static EFI_STATUS EFIAPI block_io2_flush(EFI_BLOCK_IO2_PROTOCOL *protocol,
                                          EFI_BLOCK_IO2_TOKEN *token)
 {
