@@ -208,24 +208,28 @@ VQ_ASIDE vio_status vq_refuse(const struct virtqueue *vq, unsigned n_bufs)
     return n_bufs == 0 || n_bufs > vq->size ? VIO_ERR_INVALID : VIO_ERR_QUEUE_FULL;
 }
 
-/* Such a chain is also one that the queue has room for. */
-static bool vq_goes_without_table(const struct virtqueue *vq, unsigned n_bufs)
+/* One that does not go into the queue itself: into a table, or not at all. */
+VQ_ASIDE vio_status vq_add_aside(struct virtqueue *vq, const struct vio_buffer *bufs,
+                                 unsigned n_bufs, void *cookie)
 {
-    return n_bufs + vq->table_reserve <= vq->n_free;
+    bool fits_table = virtqueue_descriptors_needed(vq, n_bufs) < n_bufs && n_bufs <= vq->size;
+
+    return fits_table && vq->n_free ? vq_add_in_table(vq, bufs, n_bufs, cookie)
+                                    : vq_refuse(vq, n_bufs);
+}
+
+/* Whether the reserve stays free behind it; not where n_bufs is 0. */
+VQ_INLINE bool vq_needs_no_table(const struct virtqueue *vq, unsigned n_bufs)
+{
+    return (uint64_t)(n_bufs - 1) + vq->table_reserve < vq->n_free;
 }
 
 vio_status virtqueue_add(struct virtqueue *vq, const struct vio_buffer *bufs, unsigned n_bufs,
                          void *cookie)
 {
-    if (vq->table_entries && !vq_goes_without_table(vq, n_bufs) &&
-        virtqueue_descriptors_needed(vq, n_bufs) < n_bufs) {
-        if (n_bufs > vq->size || vq->n_free == 0)
-            return vq_refuse(vq, n_bufs);
-        return vq_add_in_table(vq, bufs, n_bufs, cookie);
-    }
-    /* Also where n_bufs is 0. */
-    if (n_bufs - 1 >= vq->n_free)
-        return vq_refuse(vq, n_bufs);
+    if (!vq_needs_no_table(vq, n_bufs) &&
+        (virtqueue_descriptors_needed(vq, n_bufs) < n_bufs || n_bufs - 1 >= vq->n_free))
+        return vq_add_aside(vq, bufs, n_bufs, cookie);
     return vq_add_in_queue(vq, bufs, n_bufs, cookie);
 }
 

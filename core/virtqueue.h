@@ -96,14 +96,14 @@ struct virtqueue_config {
      */
     const struct vio_dma *indirect;
     /**
-     * Buffers that one indirect table holds. A chain of 2 to that many buffers takes one descriptor
-     * of the queue, all others take one per buffer.
+     * Buffers that one indirect table holds. A chain of 2 to that many buffers can go into a table
+     * and then takes one descriptor of the queue; any other takes one per buffer.
      */
     uint16_t indirect_entries;
     /**
-     * Descriptors of the queue of which chains may take one per buffer although a table would hold
-     * them: a table is one more piece of memory for both sides to look up, and of no use before
-     * descriptors are scarce. 0: all that fits a table goes into one.
+     * How many descriptors may be in use before chains that fit a table go into one: a table is one
+     * more piece of memory for both sides to look up, and of no use before descriptors are scarce. 0:
+     * all that fits a table goes into one.
      */
     uint16_t direct_max;
 };
@@ -138,7 +138,7 @@ struct virtqueue {
     uint16_t size;
     uint64_t mask;          /**< of a chain's number: its slot in the rings */
     uint16_t table_entries; /**< 0: no indirect descriptors */
-    uint16_t table_reserve; /**< descriptors that stay free behind a chain which needs no table */
+    uint16_t table_reserve; /**< a chain goes without a table only if so many stay free behind it */
     bool event_idx;
     bool in_order;
     bool order_platform;
@@ -223,7 +223,7 @@ struct virtqueue_addresses virtqueue_addresses(const struct virtqueue *vq);
 uint16_t virtqueue_free_descriptors(const struct virtqueue *vq);
 
 /**
- * Descriptors of the queue that a chain cannot do without: 1 where a table holds it.
+ * The fewest descriptors with which a chain can be added: 1 if it fits a table.
  *
  * @param vq      initialised
  * @param n_bufs  1 or more
