@@ -17,20 +17,31 @@
 #define AHEAD_CHUNKS_PER_WINDOW 4u
 
 /*
- * Shorter reads are not weighed: many of them become one request. Others are judged after so many
- * copies, and until then nobody is so far ahead that much would have to be copied for nothing.
+ * Of shorter reads many become one request. Longer ones are weighed: what copies of them take, as the
+ * least of what 64 KiB took, against what the device takes. Before so many copies there is no
+ * judgement, and nobody is so far ahead that much would have been read for nothing.
  */
 #define AHEAD_WEIGHED_BYTES_MIN    (32u << 10)
+#define AHEAD_WEIGHED_UNIT_BYTES   (64u << 10)
 #define AHEAD_WEIGHED_COPIES       4u
 #define AHEAD_WEIGHED_WINDOW_BYTES (256u << 10)
+
+/* A device that has become slower is believed when that many reads in a row were slower. */
+#define AHEAD_WEIGHED_DIRECT 4u
 
 /* What must not make the way of a random read longer. */
 #define AHEAD_ASIDE static __attribute__((noinline))
 
 void read_ahead_init(struct read_ahead *ahead, struct virtio_blk *blk)
 {
-    *ahead =
-        (struct read_ahead){.blk = blk, .next_sector = UINT64_MAX, .stream_sector = UINT64_MAX};
+    *ahead = (struct read_ahead){
+        .blk = blk,
+        .next_sector = UINT64_MAX,
+        .stream_sector = UINT64_MAX,
+        .copied_us = UINT64_MAX,
+        .direct_us = UINT64_MAX,
+        .direct_since_us = UINT64_MAX,
+    };
 }
 
 static uint64_t ahead_now_us(const struct read_ahead *ahead)
@@ -192,36 +203,37 @@ static void ahead_top_up(struct read_ahead *ahead)
 
 /* --- Whether it is worth while ---------------------------------------------------------------- */
 
-static void ahead_begin_weighing(struct read_ahead *ahead, size_t bytes)
+/* The least counts, which no pause of the machine makes longer. */
+static void ahead_weigh_copy(struct read_ahead *ahead, uint64_t bytes, uint64_t took_us)
 {
-    ahead->weighed_bytes = bytes;
-    ahead->direct_us = UINT64_MAX;
-    ahead->copied_us = UINT64_MAX;
-    ahead->n_copied = 0;
-    ahead->is_slower = false;
+    uint64_t unit_us = took_us * AHEAD_WEIGHED_UNIT_BYTES / bytes;
+
+    if (unit_us < ahead->copied_us)
+        ahead->copied_us = unit_us;
+    if (ahead->n_copied < AHEAD_WEIGHED_COPIES)
+        ahead->n_copied++;
+}
+
+static void ahead_weigh_direct(struct read_ahead *ahead, uint64_t took_us)
+{
+    if (took_us < ahead->direct_since_us)
+        ahead->direct_since_us = took_us;
+    if (++ahead->n_direct_since < AHEAD_WEIGHED_DIRECT &&
+        ahead->direct_since_us >= ahead->direct_us)
+        return;
+    ahead->direct_us = ahead->direct_since_us;
+    ahead->direct_since_us = UINT64_MAX;
+    ahead->n_direct_since = 0;
 }
 
 /*
- * The least of each counts, which no pause of the machine makes longer. The copy is not all: there are
- * the requests, and the farther ahead, the less of what was read is still in the processor's cache.
+ * The copy is not all: there are the requests, and the farther ahead, the less of what was read is
+ * still in the processor's cache.
  */
-static void ahead_weigh_copy(struct read_ahead *ahead)
+static bool ahead_is_slower(const struct read_ahead *ahead, size_t bytes)
 {
-    if (ahead->copying_us < ahead->copied_us)
-        ahead->copied_us = ahead->copying_us;
-    if (++ahead->n_copied == AHEAD_WEIGHED_COPIES)
-        ahead->is_slower = ahead->copied_us > ahead->direct_us / 2;
-}
-
-/* What was slower once need not be: each stream is weighed anew. */
-static bool ahead_is_elsewhere(const struct read_ahead *ahead, uint64_t sector)
-{
-    return sector != ahead->next_sector && (ahead->is_dropped || sector != ahead->stream_sector);
-}
-
-static bool ahead_is_too_long(const struct read_ahead *ahead, size_t bytes)
-{
-    return bytes >= READ_AHEAD_BYPASS_BYTES || (ahead->is_slower && bytes >= ahead->weighed_bytes);
+    return bytes >= AHEAD_WEIGHED_BYTES_MIN && ahead->n_copied == AHEAD_WEIGHED_COPIES &&
+           ahead->copied_us * bytes / AHEAD_WEIGHED_UNIT_BYTES > ahead->direct_us / 2;
 }
 
 /* --- Streams ---------------------------------------------------------------------------------- */
@@ -236,7 +248,7 @@ static bool ahead_is_stream(struct read_ahead *ahead, uint64_t sector, size_t by
     if (!goes_on && ahead->n_continued < AHEAD_CONTINUED_MIN)
         return false;
     ahead->stream_sector = ahead->next_sector;
-    return !ahead_is_too_long(ahead, bytes);
+    return bytes < READ_AHEAD_BYPASS_BYTES && !ahead_is_slower(ahead, bytes);
 }
 
 static bool ahead_covers(struct read_ahead *ahead)
@@ -303,20 +315,17 @@ static vio_status ahead_read(struct read_ahead *ahead, struct virtio_blk_transfe
 static vio_status ahead_read_weighed(struct read_ahead *ahead, struct virtio_blk_transfer *read)
 {
     size_t bytes = (size_t)read->bytes;
+    uint64_t start_us = ahead_now_us(ahead);
 
-    if (bytes != ahead->weighed_bytes || ahead_is_elsewhere(ahead, read->sector))
-        ahead_begin_weighing(ahead, bytes);
     ahead->copying_us = 0;
     ahead->is_weighed = true;
-    uint64_t start_us = ahead_now_us(ahead);
     vio_status status = ahead_read(ahead, read);
-    uint64_t took_us = ahead_now_us(ahead) - start_us;
     ahead->is_weighed = false;
     /* What was there in part says nothing. */
     if (status == VIO_OK && read->bytes == 0)
-        ahead_weigh_copy(ahead);
-    else if (status == VIO_OK && read->bytes == bytes && took_us < ahead->direct_us)
-        ahead->direct_us = took_us;
+        ahead_weigh_copy(ahead, bytes, ahead->copying_us);
+    else if (status == VIO_OK && read->bytes == bytes)
+        ahead_weigh_direct(ahead, ahead_now_us(ahead) - start_us);
     if (ahead->n_copied < AHEAD_WEIGHED_COPIES && ahead->window_bytes > AHEAD_WEIGHED_WINDOW_BYTES)
         ahead->window_bytes = AHEAD_WEIGHED_WINDOW_BYTES;
     return status;
@@ -326,8 +335,10 @@ static vio_status ahead_read_weighed(struct read_ahead *ahead, struct virtio_blk
 AHEAD_ASIDE vio_status ahead_read_with_care(struct read_ahead *ahead,
                                             struct virtio_blk_transfer *read)
 {
-    return read->bytes < AHEAD_WEIGHED_BYTES_MIN ? ahead_read(ahead, read)
-                                                 : ahead_read_weighed(ahead, read);
+    bool is_weighed =
+        read->bytes >= AHEAD_WEIGHED_BYTES_MIN && read->bytes < READ_AHEAD_BYPASS_BYTES;
+
+    return is_weighed ? ahead_read_weighed(ahead, read) : ahead_read(ahead, read);
 }
 
 AHEAD_ASIDE void ahead_go_on(struct read_ahead *ahead, size_t bytes)

@@ -5,9 +5,9 @@
  * in a row that continue the one before are a stream; from then on what follows is read into memory
  * of our own, several requests at once, farther ahead the longer the stream goes on. A read that
  * continues nothing costs a comparison and goes straight to the device, as does a large one, for
- * which copying would cost more than waiting. From where on that is so is also a matter of the disk:
- * where even the fastest of some copies took more than half of the device's time, a stream of such
- * reads is left to the device.
+ * which copying would cost more than waiting. How large is also measured: where even the fastest of
+ * some copies takes more than half of the device's time, a stream of such reads is left to the device
+ * until that takes longer.
  * Knows:     devices/blk.h.
  * Ownership: the disk is the caller's and outlives it, but for read_ahead_release(). Memory comes
  *            from the disk's platform as a stream needs it, at most READ_AHEAD_BYTES_MAX.
@@ -47,14 +47,14 @@ struct read_ahead {
         stream_sector;     /**< the same for the stream, from which others may be read in between */
     uint32_t window_bytes; /**< how far ahead to be */
 
-    /* Of the stream's reads that are weighed: all of one length. */
-    size_t weighed_bytes; /**< 0: none yet */
-    bool is_weighed;      /**< the read of the moment is */
-    uint64_t copying_us;  /**< what was copied for it took */
-    uint64_t direct_us;   /**< the least that the device took */
-    uint64_t copied_us;   /**< the least that a copy took */
-    unsigned n_copied;
-    bool is_slower; /**< copying would be */
+    /* What reads take that are weighed. */
+    bool is_weighed;          /**< the read of the moment is */
+    uint64_t copying_us;      /**< what was copied for it took */
+    uint64_t copied_us;       /**< the least for 64 KiB; UINT64_MAX: nothing is known yet */
+    unsigned n_copied;        /**< as far as it matters */
+    uint64_t direct_us;       /**< the device's time of late; UINT64_MAX: nothing is known yet */
+    uint64_t direct_since_us; /**< the least since, UINT64_MAX: none */
+    unsigned n_direct_since;
 };
 
 /**

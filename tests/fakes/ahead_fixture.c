@@ -112,13 +112,12 @@ static void watch_free(void *context, void *old_memory, size_t bytes)
 /* Where nobody waits, somebody copies. */
 static uint64_t watch_now_us(void *context)
 {
-    static unsigned waits, requests;
     struct fake_platform *fake = context;
 
-    if (waits == fake->waits && requests == reader.device.n_requests)
+    if (reader.waits_seen == fake->waits && reader.requests_seen == reader.device.n_requests)
         fake->now_us += reader.copy_us;
-    waits = fake->waits;
-    requests = reader.device.n_requests;
+    reader.waits_seen = fake->waits;
+    reader.requests_seen = reader.device.n_requests;
     return fake->platform.ops->now_us(context);
 }
 

@@ -21,8 +21,9 @@ struct ahead_fixture {
     struct fake_blk_device device;
     struct virtio_blk blk;
     struct read_ahead ahead;
-    uint64_t copy_us;   /**< that pass between two looks at the clock without a request or a wait */
-    size_t chunk_bytes; /**< that are allocated for chunks now */
+    uint64_t copy_us; /**< that pass between two looks at the clock without a request or a wait */
+    unsigned waits_seen, requests_seen; /**< at the last look */
+    size_t chunk_bytes;                 /**< that are allocated for chunks now */
     size_t chunk_bytes_max;
     unsigned n_reads;
 };

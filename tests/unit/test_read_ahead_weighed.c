@@ -1,4 +1,4 @@
-/* Reading ahead: large reads go to the device where copying takes as long. */
+/* Reading ahead: large reads go to the device where that takes as long as copying them. */
 
 #include "devices/blk_spec.h"
 #include "tests/fakes/ahead_fixture.h"
@@ -9,6 +9,7 @@
 #define UNTIL_JUDGED  12u  /* and all that was read ahead until then is used up */
 #define UNTIL_FAR     80u  /* as far ahead as it goes */
 #define MEASURED      20u
+#define ELSEWHERE     20000u
 
 /* A device that takes so long for any request, and a processor that takes so long for any copy. */
 static void open_with(uint64_t device_us, uint64_t copy_us)
@@ -28,13 +29,21 @@ static unsigned requests_of_stream(uint64_t *sector, unsigned n_before, unsigned
     return reader.device.n_requests - n_requests;
 }
 
+/* A stream of 64 KiB that is left to the device; its end. */
+static uint64_t open_judged_slower(void)
+{
+    uint64_t sector = 0;
+
+    open_with(10, 6);
+    assert_int_equal(requests_of_stream(&sector, UNTIL_JUDGED, LARGE_SECTORS), MEASURED);
+    return sector;
+}
+
 static void given_copies_slower_when_stream_goes_on_then_each_read_is_a_request(void **state)
 {
     (void)state;
-    uint64_t sector = 0;
-    open_with(10, 6);
+    uint64_t sector = open_judged_slower();
 
-    assert_int_equal(requests_of_stream(&sector, UNTIL_JUDGED, LARGE_SECTORS), MEASURED);
     assert_int_equal(ahead_end_of_requests(0), sector);
 }
 
@@ -65,46 +74,113 @@ static void given_copies_slower_when_reads_are_small_then_fewer_requests_all_the
 static void given_copies_slower_when_smaller_reads_follow_then_these_are_read_ahead(void **state)
 {
     (void)state;
-    uint64_t sector = 0;
-    open_with(10, 1000);
+    uint64_t sector = open_judged_slower();
 
-    assert_int_equal(requests_of_stream(&sector, UNTIL_JUDGED, LARGE_SECTORS), MEASURED);
     assert_true(requests_of_stream(&sector, UNTIL_FAR, SMALL_SECTORS) <= MEASURED / 2);
 }
 
-static void given_copies_slower_when_another_stream_begins_then_weighed_anew(void **state)
+static void given_copies_slower_when_another_stream_begins_then_judged_from_the_start(void **state)
 {
     (void)state;
-    uint64_t sector = 0, elsewhere = 20000;
-    open_with(10, 1000);
+    (void)open_judged_slower();
+    uint64_t elsewhere = ELSEWHERE;
 
-    assert_int_equal(requests_of_stream(&sector, UNTIL_JUDGED, LARGE_SECTORS), MEASURED);
-    reader.copy_us = 1;
-    assert_true(requests_of_stream(&elsewhere, UNTIL_FAR, LARGE_SECTORS) <= MEASURED / 2);
+    assert_int_equal(requests_of_stream(&elsewhere, 0, LARGE_SECTORS), MEASURED);
 }
 
-static void given_copies_slower_when_something_else_is_read_in_between_then_still_judged(void **s)
+static void given_copies_slower_when_others_are_read_in_between_then_still_judged(void **state)
 {
-    (void)s;
-    uint64_t sector = 0;
-    open_with(10, 1000);
+    static const uint64_t others[] = {1, SMALL_SECTORS, LARGE_SECTORS,
+                                      READ_AHEAD_BYPASS_BYTES / AHEAD_SECTOR};
 
-    (void)requests_of_stream(&sector, UNTIL_JUDGED, LARGE_SECTORS);
-    ahead_read(39000, 1);
+    (void)state;
+    uint64_t sector = open_judged_slower();
+    for (unsigned i = 0; i < ARRAY_LENGTH(others); i++) {
+        ahead_read(39000, others[i]);
+
+        assert_int_equal(requests_of_stream(&sector, 0, LARGE_SECTORS), MEASURED);
+    }
+}
+
+/* As where the first of a file is in the host's cache, and the rest is not. */
+static void given_device_that_becomes_slower_when_stream_goes_on_then_read_ahead_again(void **state)
+{
+    (void)state;
+    uint64_t sector = open_judged_slower();
+
+    reader.platform.wait_us = 1000;
+
+    assert_true(requests_of_stream(&sector, UNTIL_FAR, LARGE_SECTORS) <= MEASURED / 2);
+}
+
+static void given_one_slow_answer_when_stream_goes_on_then_still_judged(void **state)
+{
+    (void)state;
+    uint64_t sector = open_judged_slower();
+
+    reader.platform.wait_us = 1000;
+    sector = ahead_read_on(sector, 3, LARGE_SECTORS);
+    reader.platform.wait_us = 10;
 
     assert_int_equal(requests_of_stream(&sector, 0, LARGE_SECTORS), MEASURED);
 }
 
-static void given_another_length_when_stream_goes_on_then_weighed_anew(void **state)
+static void given_device_that_becomes_faster_when_another_stream_begins_then_judged(void **state)
+{
+    (void)state;
+    uint64_t sector = 0, elsewhere = ELSEWHERE;
+    open_with(1000, 6);
+
+    assert_true(requests_of_stream(&sector, UNTIL_FAR, LARGE_SECTORS) <= MEASURED / 2);
+    reader.platform.wait_us = 10;
+
+    assert_int_equal(requests_of_stream(&elsewhere, UNTIL_JUDGED, LARGE_SECTORS), MEASURED);
+}
+
+/* What the device takes is not known before a read has gone to it. */
+static void given_stream_that_becomes_one_of_large_reads_when_the_next_begins_then_judged(void **s)
+{
+    (void)s;
+    uint64_t sector = 0, elsewhere = ELSEWHERE;
+    open_with(10, 6);
+
+    sector = ahead_read_on(sector, UNTIL_FAR, 8);
+    assert_true(requests_of_stream(&sector, UNTIL_FAR, LARGE_SECTORS) <= MEASURED / 2);
+
+    assert_int_equal(requests_of_stream(&elsewhere, 3, LARGE_SECTORS), MEASURED);
+}
+
+/* As at the ends of extents and files. */
+static void given_reads_of_several_lengths_when_stream_goes_on_then_as_far_ahead(void **state)
 {
     (void)state;
     uint64_t sector = 0;
-    open_with(10, 1000);
+    open_with(100, 1);
 
-    (void)requests_of_stream(&sector, UNTIL_JUDGED, LARGE_SECTORS);
-    reader.copy_us = 1;
+    for (unsigned i = 0; i < UNTIL_FAR / 2; i++) {
+        sector = ahead_read_on(sector, 1, LARGE_SECTORS);
+        sector = ahead_read_on(sector, 1, LARGE_SECTORS - 8 * (1 + i % 7));
+    }
 
-    assert_true(requests_of_stream(&sector, UNTIL_FAR, LARGE_SECTORS - 8) <= MEASURED / 2);
+    assert_true(ahead_end_of_requests(0) - sector >= READ_AHEAD_BYTES_MAX / AHEAD_SECTOR / 2);
+}
+
+static void given_large_reads_elsewhere_when_stream_goes_on_then_as_far_ahead(void **state)
+{
+    (void)state;
+    uint64_t sector = 10000;
+    open_with(100, 1);
+    sector = ahead_read_on(sector, 4, LARGE_SECTORS);
+
+    for (unsigned i = 0; i < UNTIL_FAR; i++) {
+        sector = ahead_read_on(sector, 1, LARGE_SECTORS);
+        if (i % 4 == 0)
+            ahead_read(8 * i, LARGE_SECTORS);
+        if (i % 4 == 2)
+            ahead_read(8 * i, READ_AHEAD_BYPASS_BYTES / AHEAD_SECTOR);
+    }
+
+    assert_true(ahead_end_of_requests(0) - sector >= READ_AHEAD_BYTES_MAX / AHEAD_SECTOR / 2);
 }
 
 /* The machine stands still while something is copied, or while the device has it. */
@@ -117,14 +193,13 @@ static void given_pause_of_the_machine_when_weighed_then_it_does_not_count(void 
     sector = ahead_read_on(sector, 5, LARGE_SECTORS);
     reader.copy_us = UINT64_C(10000000);
     sector = ahead_read_on(sector, 1, LARGE_SECTORS);
-    reader.copy_us = 1;
+    reader.copy_us = 5;
     assert_true(requests_of_stream(&sector, UNTIL_FAR, LARGE_SECTORS) <= MEASURED / 2);
 
-    sector = 20000;
-    reader.copy_us = 50;
+    sector = ELSEWHERE;
     reader.platform.wait_us = 30000;
     ahead_read(sector, LARGE_SECTORS);
-    reader.platform.wait_us = 10;
+    reader.platform.wait_us = 6;
     sector += LARGE_SECTORS;
     assert_int_equal(requests_of_stream(&sector, UNTIL_JUDGED, LARGE_SECTORS), MEASURED);
 }
@@ -136,9 +211,14 @@ int main(void)
         AHEAD_TEST(given_copies_no_slower_when_stream_goes_on_then_fewer_requests),
         AHEAD_TEST(given_copies_slower_when_reads_are_small_then_fewer_requests_all_the_same),
         AHEAD_TEST(given_copies_slower_when_smaller_reads_follow_then_these_are_read_ahead),
-        AHEAD_TEST(given_copies_slower_when_another_stream_begins_then_weighed_anew),
-        AHEAD_TEST(given_copies_slower_when_something_else_is_read_in_between_then_still_judged),
-        AHEAD_TEST(given_another_length_when_stream_goes_on_then_weighed_anew),
+        AHEAD_TEST(given_copies_slower_when_another_stream_begins_then_judged_from_the_start),
+        AHEAD_TEST(given_copies_slower_when_others_are_read_in_between_then_still_judged),
+        AHEAD_TEST(given_device_that_becomes_slower_when_stream_goes_on_then_read_ahead_again),
+        AHEAD_TEST(given_one_slow_answer_when_stream_goes_on_then_still_judged),
+        AHEAD_TEST(given_device_that_becomes_faster_when_another_stream_begins_then_judged),
+        AHEAD_TEST(given_stream_that_becomes_one_of_large_reads_when_the_next_begins_then_judged),
+        AHEAD_TEST(given_reads_of_several_lengths_when_stream_goes_on_then_as_far_ahead),
+        AHEAD_TEST(given_large_reads_elsewhere_when_stream_goes_on_then_as_far_ahead),
         AHEAD_TEST(given_pause_of_the_machine_when_weighed_then_it_does_not_count),
     };
 
