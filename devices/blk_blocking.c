@@ -2,8 +2,9 @@
 
 #include "devices/blk_private.h"
 
-/* Looks at the used rings, which cost little, to one look at all else, which costs ten times that. */
-#define BLOCKING_LOOKS 8u
+/* A look at the rings costs a tenth of a poll, which looks at all else. */
+#define BLOCKING_LOOKS   8u
+#define BLOCKING_WAIT_US (BLK_STEP_MAX_US / BLOCKING_LOOKS)
 
 static bool blocking_has_answers(const struct virtio_blk *blk)
 {
@@ -16,18 +17,34 @@ static bool blocking_has_answers(const struct virtio_blk *blk)
     return false;
 }
 
-/* Whether something seems to be there; waits for it, but not for as long as deadlines could pass. */
+static void blocking_wait(const struct virtio_blk *blk)
+{
+    blk->platform.ops->wait(blk->platform.context, BLOCKING_WAIT_US);
+}
+
+static bool blocking_wait_for_answers(const struct virtio_blk *blk)
+{
+    blocking_wait(blk);
+    return blocking_has_answers(blk);
+}
+
+/*
+ * Whether something seems to be there, or waiting is of no use. On a platform whose waits are long,
+ * longer perhaps than they were asked to be, not more than two: between polls little time counts.
+ */
 static bool blocking_look(const struct virtio_blk *blk)
 {
     const struct vio_platform *platform = &blk->platform;
 
-    /* Nobody will answer. */
-    if (blk->dead != VIO_OK || blk->n_in_flight == 0)
+    if (blk->dead != VIO_OK || blk->n_in_flight == 0 || blocking_has_answers(blk) ||
+        blocking_wait_for_answers(blk))
         return true;
-    for (unsigned i = 0; i < BLOCKING_LOOKS; i++) {
-        if (blocking_has_answers(blk))
+    uint64_t start_us = platform->ops->now_us(platform->context);
+    for (unsigned i = 1; i < BLOCKING_LOOKS; i++) {
+        if (blocking_wait_for_answers(blk))
             return true;
-        platform->ops->wait(platform->context, BLK_STEP_MAX_US / BLOCKING_LOOKS);
+        if (platform->ops->now_us(platform->context) - start_us >= BLOCKING_WAIT_US)
+            return false;
     }
     return false;
 }
@@ -42,7 +59,7 @@ vio_status virtio_blk_wait(struct virtio_blk *blk, const struct virtio_blk_trans
     while (!transfer->done) {
         bool seems_answered = blocking_look(blk);
         if (virtio_blk_poll(blk) == 0 && seems_answered && !transfer->done)
-            blk->platform.ops->wait(blk->platform.context, BLK_STEP_MAX_US / BLOCKING_LOOKS);
+            blocking_wait(blk);
     }
     return transfer->status;
 }

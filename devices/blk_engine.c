@@ -66,7 +66,7 @@ static bool engine_is_all_sent(const struct virtio_blk_transfer *transfer)
     return transfer->status != VIO_OK || (transfer->bytes_left == 0 && !transfer->is_unsent);
 }
 
-/* What the slot was for stays in it until it is used again. */
+/* The slot is free already, but keeps its fields until it is used again. */
 static void engine_end_request(struct virtio_blk *blk, const struct blk_slot *slot,
                                vio_status status)
 {
@@ -343,10 +343,10 @@ void virtio_blk_publish(struct virtio_blk *blk)
 static __attribute__((noinline)) void engine_give_up(struct virtio_blk *blk,
                                                      const struct virtqueue *vq, vio_status status)
 {
-    uint64_t value;
-    const char *text = virtqueue_fault_text(vq, &value);
+    struct vio_failure why = {.value_is_valid = true};
 
-    (void)blk_refuse(blk, status, text, value);
+    why.what = virtqueue_fault_text(vq, &why.value);
+    blk->device.failure = why;
     blk_recover_give_up(blk, status);
 }
 

@@ -169,6 +169,8 @@ static void fake_wait(void *context, uint64_t limit_us)
     if (++fake->waits > FAKE_WAITS_MAX)
         fail_msg("an endless wait");
     fake->now_us += shorter ? fake->wait_us : limit_us;
+    if (fake->tick_us)
+        fake->now_us += 2 * fake->tick_us - fake->now_us % fake->tick_us;
     fake_log_add((struct fake_event){.kind = FAKE_WAIT, .value = limit_us});
     if (fake->on_wait)
         fake->on_wait(fake->on_wait_context);

@@ -30,6 +30,7 @@ struct fake_platform {
     uint64_t now_us;
     uint64_t step_us;     /**< by which each call of now_us() moves the clock */
     uint64_t wait_us;     /**< by which wait() moves the clock; 0: by its limit */
+    uint64_t tick_us;     /**< at whose next but one beat wait() ends; 0: in time */
     size_t map_bytes_max; /**< a longer map() fails; 0: no limit */
     void (*on_wait)(void *context);
     void *on_wait_context;

@@ -77,6 +77,25 @@ static void given_own_limit_when_no_answer_then_given_up_at_that_time(void **sta
     }
 }
 
+/* Time between two polls counts up to a limit: waits that end late must not be many of them. */
+static void given_waits_that_end_late_when_no_answer_then_given_up_nearly_in_time(void **state)
+{
+    (void)state;
+    static const uint64_t ticks_us[] = {0, 1000, 10000, 20000};
+
+    for (unsigned i = 0; i < ARRAY_LENGTH(ticks_us); i++) {
+        new_disk(DISK_SECTORS);
+        open_impatient_disk();
+        machine.tick_us = ticks_us[i];
+        uint64_t start_us = machine.now_us;
+
+        assert_int_equal(virtio_blk_write(&blk, 0, buffer, SECTOR), VIO_ERR_TIMEOUT);
+
+        assert_in_range(machine.now_us - start_us, LIMIT_US, LIMIT_US + 300000);
+        close_disk();
+    }
+}
+
 static void given_pause_without_requests_when_one_follows_then_it_has_all_of_its_time(void **state)
 {
     (void)state;
@@ -555,6 +574,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         DISK_TEST(given_own_limit_when_no_answer_then_given_up_at_that_time),
+        DISK_TEST(given_waits_that_end_late_when_no_answer_then_given_up_nearly_in_time),
         DISK_TEST(given_pause_without_requests_when_one_follows_then_it_has_all_of_its_time),
         DISK_TEST(given_slow_device_when_it_moves_then_no_request_is_given_up),
         DISK_TEST(given_one_lost_request_among_many_when_time_passes_then_it_alone_has_failed),
