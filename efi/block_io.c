@@ -50,14 +50,16 @@ EFI_STATUS block_io_check(const struct block_io *block_io, UINT32 media_id, EFI_
     return EFI_SUCCESS;
 }
 
-EFI_STATUS block_io_check_write(const struct block_io *block_io, UINT32 media_id, EFI_LBA lba,
+EFI_STATUS block_io_check_write(struct block_io *block_io, UINT32 media_id, EFI_LBA lba,
                                 UINTN bytes, const void *buffer)
 {
     EFI_STATUS status = block_io_check(block_io, media_id, lba, bytes, buffer);
 
-    if (EFI_ERROR(status) || bytes == 0)
+    if (EFI_ERROR(status) || bytes == 0 || !block_io->media.ReadOnly)
         return status;
-    return block_io->media.ReadOnly ? EFI_WRITE_PROTECTED : EFI_SUCCESS;
+    if (block_io->takes_gpt_repair)
+        block_io->would_be_repaired = true;
+    return EFI_WRITE_PROTECTED;
 }
 
 void block_io_put_repair_over(const struct block_io *block_io, uint64_t sector, void *buffer,
@@ -159,11 +161,9 @@ static EFI_STATUS EFIAPI block_io_write(EFI_BLOCK_IO_PROTOCOL *protocol, UINT32 
     struct block_io *block_io = block_io_from(protocol);
 
     EFI_STATUS status = block_io_check_write(block_io, media_id, lba, bytes, buffer);
-    if (status == EFI_WRITE_PROTECTED && block_io->takes_gpt_repair) {
-        block_io->would_be_repaired = true;
+    if (status == EFI_WRITE_PROTECTED && block_io->takes_gpt_repair)
         return gpt_repair_write(&block_io->gpt_repair, block_io->media.BlockSize, lba, bytes,
                                 buffer);
-    }
     if (EFI_ERROR(status))
         return status;
     if (bytes == 0)

@@ -22,7 +22,7 @@
 #include "efi/gpt_repair.h"
 #include "efi/uefi.h"
 
-/** Tokens for which there is memory from the start: as many as there can be requests in flight. */
+/** Tokens for which there is memory from the start: no fewer than there can be requests in flight. */
 #define BLOCK_IO_REQUESTS BLK_DEPTH_MAX
 
 /** Private: a call with a token, until it is signalled. */
@@ -113,8 +113,11 @@ EFI_STATUS block_io_status(vio_status status);
 EFI_STATUS block_io_check(const struct block_io *block_io, UINT32 media_id, EFI_LBA lba,
                           UINTN bytes, const void *buffer);
 
-/** The same for calls that change the disk, which read-only media refuses. */
-EFI_STATUS block_io_check_write(const struct block_io *block_io, UINT32 media_id, EFI_LBA lba,
+/**
+ * The same for calls that change the disk, which read-only media refuses; and remembers that somebody
+ * wanted to, while the firmware is connecting.
+ */
+EFI_STATUS block_io_check_write(struct block_io *block_io, UINT32 media_id, EFI_LBA lba,
                                 UINTN bytes, const void *buffer);
 
 /** The sector of a block. */

@@ -120,7 +120,7 @@ static EFI_STATUS block_io2_submit(struct block_io *block_io, EFI_BLOCK_IO2_TOKE
             return EFI_OUT_OF_RESOURCES;
         request = block_io->free_requests;
     }
-    virtio_blk_make_same(&request->transfer, transfer);
+    virtio_blk_copy_wish(&request->transfer, transfer);
     request->transfer.is_queued = true;
     request->token = token;
     if (virtio_blk_changes(transfer))

@@ -16,7 +16,7 @@ void clock_init(void);
  */
 uint64_t clock_now_us(void);
 
-/** For loops that wait: some hints to the processor, below a microsecond; no time to rely on. */
+/** For loops that wait: some hints to the processor, about a microsecond; no time to rely on. */
 void clock_relax(void);
 
 #endif

@@ -138,11 +138,14 @@ void disk_refresh(struct disk *disk)
 EFI_STATUS disk_set_writable(struct disk *disk, bool writable)
 {
     EFI_BLOCK_IO_PROTOCOL *protocol = &disk->block_io.protocol;
-    const EFI_BLOCK_IO_MEDIA before = disk->block_io.media;
+    EFI_BLOCK_IO_MEDIA *media = &disk->block_io.media;
+    UINT32 media_id = media->MediaId;
 
+    if (writable != (bool)media->ReadOnly)
+        return EFI_SUCCESS;
     /* Nobody has looked at its partition table, and nobody is to be connected to it now. */
     if (!disk_is_searched(disk))
-        return writable ? EFI_WRITE_PROTECTED : EFI_SUCCESS;
+        return EFI_WRITE_PROTECTED;
     /* Read-only media is not flushed any more. */
     EFI_STATUS flushed = writable ? EFI_SUCCESS : protocol->FlushBlocks(protocol);
     EFI_STATUS status = block_io_set_writable(&disk->block_io, writable);
@@ -150,9 +153,9 @@ EFI_STATUS disk_set_writable(struct disk *disk, bool writable)
         return status;
     status = disk_reconnect(disk);
     if (EFI_ERROR(status)) {
-        /* Who did not let go reads on by the old id; who was connected to the new one is once more. */
-        disk->block_io.media = before;
-        disk->block_io.media.ReadOnly = TRUE;
+        /* Whoever did not let go keeps the old id; whoever got the new one is connected once more. */
+        media->MediaId = media_id;
+        media->ReadOnly = TRUE;
         (void)disk_reconnect(disk);
     }
     return EFI_ERROR(status) ? status : flushed;

@@ -20,7 +20,7 @@ OURS = ("core", "transports", "devices", "boot", "efi")
 
 FUNCTION = re.compile(r"[0-9a-f]+ <(?P<name>[^>]+)>:")
 VECTOR = re.compile(r"%[xyz]mm\d+")
-KEPT = re.compile(r"%[xyz]mm(?P<number>[6-9]|[12]\d|3[01])\b")
+KEPT = re.compile(r"%[xyz]mm([6-9]|1[0-5])\b")
 ON_STACK = re.compile(r"[-0-9a-fx]*\(%r[sb]p\)")
 
 
@@ -44,7 +44,7 @@ def split_at_memory(text: str) -> tuple[str, str, str]:
 
 
 def spoilt(listing: str) -> set[str]:
-    """Functions that write one of the kept registers, and do not put back there what was in it."""
+    """Functions that write a kept register, but for putting back there what they have saved."""
     found, function, saved = set(), "", set()
     for line in listing.splitlines():
         if begins := FUNCTION.match(line):

@@ -77,6 +77,28 @@ static void given_own_limit_when_no_answer_then_given_up_at_that_time(void **sta
     }
 }
 
+/* An I/O error and a lie in one poll: what ended the device is the lie. */
+static void given_lie_behind_an_io_error_when_polled_then_the_lie_is_the_reason(void **state)
+{
+    (void)state;
+    open_impatient_disk();
+    submit_reads(0, 2);
+    virtio_blk_publish(&blk);
+    disk.lie = FAKE_BLK_STATUS;
+    disk.lie_value = VIRTIO_BLK_S_IOERR;
+    fake_blk_device_serve(&disk, 1);
+    disk.lie = FAKE_BLK_ID;
+    disk.lie_value = 77777;
+    fake_blk_device_serve(&disk, 1);
+
+    (void)virtio_blk_poll(&blk);
+
+    assert_done(&transfers[0], VIO_ERR_IO);
+    assert_done(&transfers[1], VIO_ERR_QUEUE_BROKEN);
+    assert_int_equal(blk.device.failure.value, 77777);
+    close_disk();
+}
+
 /* Time between two polls counts up to a limit: waits that end late must not be many of them. */
 static void given_waits_that_end_late_when_no_answer_then_given_up_nearly_in_time(void **state)
 {
@@ -574,6 +596,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         DISK_TEST(given_own_limit_when_no_answer_then_given_up_at_that_time),
+        DISK_TEST(given_lie_behind_an_io_error_when_polled_then_the_lie_is_the_reason),
         DISK_TEST(given_waits_that_end_late_when_no_answer_then_given_up_nearly_in_time),
         DISK_TEST(given_pause_without_requests_when_one_follows_then_it_has_all_of_its_time),
         DISK_TEST(given_slow_device_when_it_moves_then_no_request_is_given_up),

@@ -274,6 +274,19 @@ static void given_repair_was_refused_when_set_writable_then_write_protected(void
     assert_int_equal(efi_disk.device.n_requests, 0);
 }
 
+static void given_repair_with_a_token_was_refused_when_set_writable_then_write_protected(void **s)
+{
+    (void)s;
+    efi_disk_open(true);
+    EFI_BLOCK_IO2_PROTOCOL *io2 = efi_disk_io2();
+    assert_int_equal(io2->WriteBlocksEx(io2, efi_disk_media_id(), 1, efi_token(0),
+                                        EFI_DISK_BLOCK_BYTES, efi_disk_place(1)),
+                     EFI_WRITE_PROTECTED);
+    block_io_end_gpt_repair(&efi_disk.block_io);
+
+    assert_int_equal(block_io_set_writable(&efi_disk.block_io, true), EFI_WRITE_PROTECTED);
+}
+
 /* Who tries when nobody is being connected is no repair. */
 static void given_write_refused_after_connecting_when_set_writable_then_success(void **state)
 {
@@ -319,6 +332,7 @@ int main(void)
         EFI_DISK_TEST(given_read_only_device_when_set_writable_then_write_protected_as_before),
         EFI_DISK_TEST(given_repair_is_kept_when_set_writable_then_write_protected),
         EFI_DISK_TEST(given_repair_was_refused_when_set_writable_then_write_protected),
+        EFI_DISK_TEST(given_repair_with_a_token_was_refused_when_set_writable_then_write_protected),
         EFI_DISK_TEST(given_write_refused_after_connecting_when_set_writable_then_success),
         EFI_DISK_TEST(given_set_read_only_again_when_table_is_repaired_then_write_protected),
     };
