@@ -360,8 +360,9 @@ static void read_head(struct lying_ring *ring)
     uint8_t log2 = lying_ring_next_byte(ring, false);
     ring->setup.size = (uint16_t)(1u << (log2 < RING_LOG2S ? log2 : log2 % RING_SMALL_LOG2S));
     ring->manners = lying_ring_next_byte(ring, false);
-    ring->setup.table_entries =
-        (uint16_t)(lying_ring_next_byte(ring, false) % (entries_max(ring) + 1));
+    uint8_t tables = lying_ring_next_byte(ring, false);
+    ring->setup.table_entries = (uint16_t)(tables % (entries_max(ring) + 1));
+    ring->setup.direct_max = (uint16_t)(tables / (entries_max(ring) + 1) % (ring->setup.size + 1u));
     ring->setup.features = VIO_FEATURE(VIRTIO_F_VERSION_1);
     for (unsigned i = 0; i < ARRAY_LENGTH(features); i++) {
         if (ring->manners & (1u << i))

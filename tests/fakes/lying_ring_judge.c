@@ -229,10 +229,18 @@ static unsigned descriptors_needed(const struct lying_ring *ring, unsigned n_buf
     return in_table ? 1 : n_bufs;
 }
 
+/* While no more descriptors are in use than may be without tables, a chain has none. */
+static unsigned descriptors_taken(const struct lying_ring *ring, unsigned n_bufs)
+{
+    return ring->n_owned + n_bufs <= ring->setup.direct_max ? n_bufs
+                                                            : descriptors_needed(ring, n_bufs);
+}
+
 static void take_in(struct lying_ring *ring, const struct ring_buffer *bufs, unsigned n_bufs,
                     const void *cookie, uint64_t writable)
 {
     struct lying_chain *chain = &ring->chains[ring->free_slots[--ring->n_free_slots]];
+    unsigned n_descriptors = descriptors_taken(ring, n_bufs);
 
     *chain = (struct lying_chain){
         .serial = (uintptr_t)cookie >> 16,
@@ -246,7 +254,7 @@ static void take_in(struct lying_ring *ring, const struct ring_buffer *bufs, uns
         ring->oldest = chain;
     ring->newest = chain;
     walk_chain(ring, chain, bufs, n_bufs);
-    if (chain->n_descriptors != descriptors_needed(ring, n_bufs))
+    if (chain->n_descriptors != n_descriptors)
         fail_msg("a chain of %u buffers in %u descriptors", n_bufs, chain->n_descriptors);
     ring->n_added++;
 }

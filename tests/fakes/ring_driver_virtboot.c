@@ -50,6 +50,7 @@ static vio_status virtboot_init(void *driver, const struct ring_setup *setup)
         .shadow = setup->private_memory,
         .indirect = &setup->tables,
         .indirect_entries = setup->table_entries,
+        .direct_max = setup->direct_max,
     };
 
     self->setup = *setup;
