@@ -1,7 +1,7 @@
 /** @file
  * The queue that Frama-C's Eva is shown, and its memory. Included once, by one of the two harnesses,
  * behind the sources of the queue.
- * Given by the runner: VQ_SIZE, VQ_FEATURES, VQ_ENTRIES.
+ * Given by the runner: VQ_SIZE, VQ_FEATURES, VQ_ENTRIES, VQ_DIRECT.
  */
 #ifndef TESTS_PROVE_EVA_QUEUE_H
 #define TESTS_PROVE_EVA_QUEUE_H
@@ -35,6 +35,7 @@ static vio_status make_queue(void)
         .shadow = shadow,
         .indirect = &tables,
         .indirect_entries = VQ_ENTRIES,
+        .direct_max = VQ_DIRECT,
     };
 
     return virtqueue_init(&vq, &config);

@@ -4,7 +4,7 @@
  * a volatile type for that. No access outside the memory of the queue, no division, shift or
  * conversion without a meaning, on no path.
  *
- * Given by the runner: VQ_SIZE, VQ_FEATURES, VQ_ENTRIES.
+ * Given by the runner: VQ_SIZE, VQ_FEATURES, VQ_ENTRIES, VQ_DIRECT.
  */
 
 #include <stdbool.h>

@@ -35,11 +35,13 @@ LIMIT_S = 1200  # for a tool; the longest takes some minutes
 WORKERS = 2
 
 INDIRECT, EVENT_IDX, IN_ORDER = 1 << 28, 1 << 29, 1 << 35
+SOME_DIRECT = 1 << 63  # no feature: chains may take some descriptors without tables
 FEATURES = {
     "none": 0,
     "indirect, events": INDIRECT | EVENT_IDX,
     "in order": IN_ORDER,
     "all": INDIRECT | EVENT_IDX | IN_ORDER,
+    "all, some chains without tables": INDIRECT | EVENT_IDX | IN_ORDER | SOME_DIRECT,
 }
 SIZES = (1, 2, 4, 8)
 STATES = [(4, "in order")] + [(size, name) for size in (1, 2) for name in FEATURES]  # the longest first
@@ -90,7 +92,12 @@ BROKEN_PROMISES = (
     Fault("a refused chain counts", "    head->n_descriptors = 0;\n    vq->n_added--;\n", "    head->n_descriptors = 0;\n", features=0),
     Fault("a broken queue takes chains", "    vq->n_free = 0;\n    vq->n_ready = 0;\n    return NULL;\n", "    vq->n_ready = 0;\n    return NULL;\n", features=0),
     Fault("a broken queue publishes", "if (vq->n_published == vq->n_added || vq->fault != VIRTQUEUE_FAULT_NONE)", "if (vq->n_published == vq->n_added)", features=0),
-    Fault("a table without a free descriptor", "if (n_bufs > vq->size || vq->n_free == 0)", "if (n_bufs > vq->size)"),
+    Fault(
+        "a chain without a table counted as one with",
+        "head = vq_take(vq, n_bufs, cookie);", "head = vq_take(vq, 1, cookie);",
+        features=INDIRECT | SOME_DIRECT,
+    ),
+    Fault("a table without a free descriptor", "return fits_table && vq->n_free ?", "return fits_table ?"),
     Fault("the free list ends at a head", "vq->free_tail = head->tail;", "vq->free_tail = head;", features=0),
     Fault("a drain misses chains of one", "        if (head->n_descriptors == 0)\n            continue;\n", "        if (head->n_descriptors < 2)\n            continue;\n", features=0),
     Fault("a drained chain comes back", "    if (head->n_descriptors == 0) /* drained since the batch began */\n        return vq_break(vq, VIRTQUEUE_FAULT_ID_NOT_HEAD, head->index);\n", "", features=IN_ORDER),
@@ -152,7 +159,9 @@ def run(words: list[str], folder: Path = ROOT) -> str:
 
 
 def command(options: list[str], harness: str, size: int, features: int, more: str = "") -> list[str]:
-    defines = f"-DVQ_SIZE={size} -DVQ_ENTRIES={min(size, 4)} -DVQ_FEATURES={features | 1 << 32}ull"
+    defines = f"-DVQ_SIZE={size} -DVQ_ENTRIES={min(size, 4)}"
+    defines += f" -DVQ_FEATURES={features & ~SOME_DIRECT | 1 << 32}ull"
+    defines += f" -DVQ_DIRECT={max(2, size // 2) if features & SOME_DIRECT else 0}"
     return [*options, f"-cpp-extra-args=-I. {defines} {more}", f"tests/prove/{harness}"]
 
 
