@@ -249,8 +249,8 @@ static vio_status engine_check_range(const struct virtio_blk *blk,
     return VIO_OK;
 }
 
-static vio_status engine_check_change(const struct virtio_blk *blk,
-                                      const struct virtio_blk_transfer *transfer)
+static vio_status engine_check_other(const struct virtio_blk *blk,
+                                     const struct virtio_blk_transfer *transfer)
 {
     if (transfer->operation == VIRTIO_BLK_FLUSH || transfer->operation == VIRTIO_BLK_GET_ID)
         return VIO_OK;
@@ -269,7 +269,7 @@ static vio_status engine_check(const struct virtio_blk *blk,
     if (blk->dead != VIO_OK)
         return blk->dead;
     return transfer->operation == VIRTIO_BLK_READ ? engine_check_range(blk, transfer)
-                                                  : engine_check_change(blk, transfer);
+                                                  : engine_check_other(blk, transfer);
 }
 
 void blk_engine_check_waiting(struct virtio_blk *blk)
