@@ -183,6 +183,24 @@ static void given_large_reads_elsewhere_when_stream_goes_on_then_as_far_ahead(vo
     assert_true(ahead_end_of_requests(0) - sector >= READ_AHEAD_BYTES_MAX / AHEAD_SECTOR / 2);
 }
 
+/* A device that refuses at once is not a fast one. */
+static void given_failure_when_weighed_then_it_does_not_count(void **state)
+{
+    (void)state;
+    open_with(1000, 100);
+    uint64_t sector = ahead_read_on(1000, UNTIL_FAR, LARGE_SECTORS);
+    reader.platform.wait_us = 1;
+    reader.device.lie = FAKE_BLK_STATUS;
+    reader.device.lie_value = VIRTIO_BLK_S_IOERR;
+    reader.device.lie_from = reader.device.n_requests;
+
+    assert_int_equal(ahead_try_read(0, LARGE_SECTORS), VIO_ERR_IO);
+    reader.device.lie = FAKE_BLK_HONEST;
+    sector = ahead_read_on(sector, 40, LARGE_SECTORS);
+
+    assert_true(ahead_end_of_requests(0) - sector >= READ_AHEAD_BYTES_MAX / AHEAD_SECTOR / 2);
+}
+
 /* The machine stands still while something is copied, or while the device has it. */
 static void given_pause_of_the_machine_when_weighed_then_it_does_not_count(void **state)
 {
@@ -219,6 +237,7 @@ int main(void)
         AHEAD_TEST(given_stream_that_becomes_one_of_large_reads_when_the_next_begins_then_judged),
         AHEAD_TEST(given_reads_of_several_lengths_when_stream_goes_on_then_as_far_ahead),
         AHEAD_TEST(given_large_reads_elsewhere_when_stream_goes_on_then_as_far_ahead),
+        AHEAD_TEST(given_failure_when_weighed_then_it_does_not_count),
         AHEAD_TEST(given_pause_of_the_machine_when_weighed_then_it_does_not_count),
     };
 
