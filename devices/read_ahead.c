@@ -326,8 +326,6 @@ static vio_status ahead_read_weighed(struct read_ahead *ahead, struct virtio_blk
         ahead_weigh_copy(ahead, bytes, ahead->copying_us);
     else if (status == VIO_OK && read->bytes == bytes)
         ahead_weigh_direct(ahead, ahead_now_us(ahead) - start_us);
-    if (ahead->n_copied < AHEAD_WEIGHED_COPIES && ahead->window_bytes > AHEAD_WEIGHED_WINDOW_BYTES)
-        ahead->window_bytes = AHEAD_WEIGHED_WINDOW_BYTES;
     return status;
 }
 
@@ -341,8 +339,15 @@ AHEAD_ASIDE vio_status ahead_read_with_care(struct read_ahead *ahead,
     return is_weighed ? ahead_read_weighed(ahead, read) : ahead_read(ahead, read);
 }
 
+static bool ahead_is_judged(const struct read_ahead *ahead, size_t bytes)
+{
+    return bytes < AHEAD_WEIGHED_BYTES_MIN || ahead->n_copied == AHEAD_WEIGHED_COPIES;
+}
+
 AHEAD_ASIDE void ahead_go_on(struct read_ahead *ahead, size_t bytes)
 {
+    if (!ahead_is_judged(ahead, bytes) && ahead->window_bytes > AHEAD_WEIGHED_WINDOW_BYTES)
+        ahead->window_bytes = AHEAD_WEIGHED_WINDOW_BYTES;
     if (ahead_prepare(ahead, bytes))
         ahead_top_up(ahead);
 }

@@ -183,6 +183,21 @@ static void given_large_reads_elsewhere_when_stream_goes_on_then_as_far_ahead(vo
     assert_true(ahead_end_of_requests(0) - sector >= READ_AHEAD_BYTES_MAX / AHEAD_SECTOR / 2);
 }
 
+/* They say nothing of copies, so that there is never a judgement. */
+static void given_large_reads_elsewhere_when_stream_is_of_small_ones_then_as_far_ahead(void **state)
+{
+    (void)state;
+    open_with(100, 1);
+    uint64_t sector = ahead_read_on(10000, 10 * UNTIL_FAR, 8);
+
+    for (unsigned i = 0; i < UNTIL_FAR; i++) {
+        ahead_read(8 * i, LARGE_SECTORS);
+        sector = ahead_read_on(sector, 10, 8);
+    }
+
+    assert_true(ahead_end_of_requests(0) - sector >= READ_AHEAD_BYTES_MAX / AHEAD_SECTOR / 2);
+}
+
 /* A device that refuses at once is not a fast one. */
 static void given_failure_when_weighed_then_it_does_not_count(void **state)
 {
@@ -237,6 +252,7 @@ int main(void)
         AHEAD_TEST(given_stream_that_becomes_one_of_large_reads_when_the_next_begins_then_judged),
         AHEAD_TEST(given_reads_of_several_lengths_when_stream_goes_on_then_as_far_ahead),
         AHEAD_TEST(given_large_reads_elsewhere_when_stream_goes_on_then_as_far_ahead),
+        AHEAD_TEST(given_large_reads_elsewhere_when_stream_is_of_small_ones_then_as_far_ahead),
         AHEAD_TEST(given_failure_when_weighed_then_it_does_not_count),
         AHEAD_TEST(given_pause_of_the_machine_when_weighed_then_it_does_not_count),
     };
