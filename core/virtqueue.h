@@ -102,8 +102,8 @@ struct virtqueue_config {
     uint16_t indirect_entries;
     /**
      * How many descriptors may be in use before chains that fit a table go into one: a table is one
-     * more piece of memory for both sides to look up, and of no use before descriptors are scarce. 0:
-     * all that fits a table goes into one.
+     * more piece of memory for both sides to look up, and of no use before descriptors are scarce.
+     * 0: all that fits a table goes into one.
      */
     uint16_t direct_max;
 };

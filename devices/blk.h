@@ -38,8 +38,8 @@
 #define BLK_REQUEST_LIMIT_US 30000000u
 
 /**
- * Descriptors of all queues together; the device may force fewer. Requests in flight are fewer, too: on
- * one queue of 256 with indirect tables 214, without 85.
+ * Descriptors of all queues together; the device may force fewer. Requests in flight are fewer, too:
+ * on one queue of 256 with indirect tables 214, without 85.
  */
 #define BLK_DEPTH_MAX 256u
 
@@ -334,7 +334,7 @@ static inline bool virtio_blk_is_changing(const struct virtio_blk *blk)
     return blk->n_changing != 0;
 }
 
-/** Forget device.failure, unless it says why the device is out of use: what comes is of a later request. */
+/** Forget device.failure, unless it says why the device is out of use. */
 static inline void virtio_blk_forget_failure(struct virtio_blk *blk)
 {
     if (blk->dead == VIO_OK)

@@ -392,8 +392,7 @@ unsigned virtio_blk_poll(struct virtio_blk *blk)
         blk_recover_watch(blk);
     if (blk->waiting.first && blk->dead == VIO_OK)
         engine_pump(blk);
-    if (blk->has_unpublished)
-        virtio_blk_publish(blk);
+    virtio_blk_publish(blk);
     return n_answers;
 }
 

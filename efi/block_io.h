@@ -22,7 +22,7 @@
 #include "efi/gpt_repair.h"
 #include "efi/uefi.h"
 
-/** Tokens for which there is memory from the start: no fewer than there can be requests in flight. */
+/** Tokens with memory from the start: no fewer than there can be requests in flight. */
 #define BLOCK_IO_REQUESTS BLK_DEPTH_MAX
 
 /** Private: a call with a token, until it is signalled. */
@@ -114,8 +114,8 @@ EFI_STATUS block_io_check(const struct block_io *block_io, UINT32 media_id, EFI_
                           UINTN bytes, const void *buffer);
 
 /**
- * The same for calls that change the disk, which read-only media refuses; and remembers that somebody
- * wanted to, while the firmware is connecting.
+ * The same for calls that change the disk, which read-only media refuses; and remembers that
+ * somebody wanted to, while the firmware is connecting.
  */
 EFI_STATUS block_io_check_write(struct block_io *block_io, UINT32 media_id, EFI_LBA lba,
                                 UINTN bytes, const void *buffer);

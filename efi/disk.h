@@ -79,14 +79,14 @@ void disk_refresh(struct disk *disk);
 /**
  * The one way to write to a disk that is published read-only: everybody who has it open is connected
  * anew and finds writable media, or read-only media again. Close files before: what a file system
- * still holds back is refused. If somebody does not let go, or the flush fails, the media is read-only
- * and can be read.
+ * still holds back is refused. If somebody does not let go, or the flush fails, the media is
+ * read-only and can be read.
  *
  * @param disk      open
  * @param writable  what is wanted
- * @return EFI_SUCCESS, at once if the media is so already; with nothing changed EFI_WRITE_PROTECTED, as
- *         block_io_set_writable() or because no file systems are looked for on it; why somebody did not
- *         let go; why what was written could not be flushed
+ * @return EFI_SUCCESS, at once if the media is so already; with nothing changed
+ *         EFI_WRITE_PROTECTED, as block_io_set_writable() or because no file systems are looked for
+ *         on it; why somebody did not let go; why what was written could not be flushed
  */
 EFI_STATUS disk_set_writable(struct disk *disk, bool writable);
 

@@ -109,10 +109,11 @@ void bench_costs(EFI_PCI_IO_PROTOCOL *pci_io);
 /**
  * What no driver is below, for each read of a batch of BENCH_DEPTH_MAX, whose device is played.
  *
- * @param ret_ring   ticks of the ring alone: a chain of three is added, published, and popped; 0: failed
- * @param ret_token  of EFI_BLOCK_IO2 with that ring, the checks that UEFI demands, the token's event, and
- *                   nothing else: no level is raised, nothing is split, watched, kept in order or given
- *                   up; 0: failed
+ * @param ret_ring   ticks of the ring alone: a chain of three is added, published, and popped; 0:
+ *                   failed
+ * @param ret_token  of EFI_BLOCK_IO2 with that ring, the checks that UEFI demands, the token's event,
+ *                   and nothing else: no level is raised, nothing is split, watched, kept in order or
+ *                   given up; 0: failed
  */
 void bench_floor(UINT64 *ret_ring, UINT64 *ret_token);
 

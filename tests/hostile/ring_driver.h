@@ -35,9 +35,8 @@ struct ring_buffer {
 struct ring_setup {
     uint16_t size;
     uint16_t table_entries; /**< buffers that an indirect table holds */
-    uint16_t
-        direct_max;    /**< descriptors of which chains take one per buffer although they fit one */
-    uint64_t features; /**< in force, as VIO_FEATURE() bits */
+    uint16_t direct_max;    /**< descriptors in use before chains go into tables */
+    uint64_t features;      /**< in force, as VIO_FEATURE() bits */
     struct vio_dma rings;
     struct vio_dma tables;
     void *private_memory; /**< which the device does not see */

@@ -4,8 +4,8 @@
  * and finds what lies outside of memory; here Eva knows every chain, and so finds one that is given
  * back twice, too early, out of order, longer than it is, or never.
  *
- * Given by the runner: VQ_SIZE, VQ_FEATURES, VQ_ENTRIES, VQ_DIRECT. With VQ_CLAIMS it is also claimed that
- * certain things never happen, each of which does: none of these claims may be proven.
+ * Given by the runner: VQ_SIZE, VQ_FEATURES, VQ_ENTRIES, VQ_DIRECT. With VQ_CLAIMS it is also claimed
+ * that certain things never happen, each of which does: none of these claims may be proven.
  */
 
 #include <stdbool.h>
