@@ -19,7 +19,8 @@ PACKAGES_COVERAGE := $(PACKAGES_TEST) gcovr
 DRIVERS  := core/device.c core/virtqueue.c core/virtqueue_setup.c transports/pci_caps.c \
             transports/pci_modern.c devices/blk.c devices/blk_blocking.c devices/blk_engine.c \
             devices/blk_recover.c devices/blk_request.c devices/blk_setup.c devices/read_ahead.c
-BOOT     := boot/entry.c boot/pe.c boot/settings.c boot/status.c boot/utf16.c boot/version_order.c
+BOOT     := boot/bzimage.c boot/entry.c boot/pe.c boot/settings.c boot/status.c boot/utf16.c \
+            boot/version_order.c
 GLUE     := efi/bind.c efi/block_io.c efi/block_io2.c efi/clock_$(ARCH).c efi/component_name.c \
             efi/device_name.c efi/disk.c efi/disk_info.c efi/erase_block.c efi/gpt_repair.c \
             efi/message.c efi/pci_window.c efi/platform.c efi/status.c

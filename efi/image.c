@@ -2,6 +2,7 @@
 
 #include "efi/image.h"
 
+#include "boot/bzimage.h"
 #include "boot/pe.h"
 #include "efi/message.h"
 
@@ -13,35 +14,58 @@
 
 #define MIB (1u << 20)
 
-static UINT64 image_free_memory(void)
+struct image_memory {
+    UINT64 free_bytes;
+    UINT64 largest_piece; /* from its first address of the alignment that was asked for */
+};
+
+static struct image_memory image_look_at_memory(UINT64 alignment)
 {
     UINTN n_entries = 0, key = 0, descriptor_bytes = 0;
     UINT32 version = 0;
     cleanup_pool EFI_MEMORY_DESCRIPTOR *map =
         LibMemoryMap(&n_entries, &key, &descriptor_bytes, &version);
-    UINT64 pages = 0;
+    struct image_memory memory = {0};
 
     /* Not to be told: whoever allocates will find out. */
     if (!map)
-        return UINT64_MAX;
+        return (struct image_memory){UINT64_MAX, UINT64_MAX};
     for (UINTN i = 0; i < n_entries; i++) {
         const EFI_MEMORY_DESCRIPTOR *descriptor =
             (const EFI_MEMORY_DESCRIPTOR *)((const uint8_t *)map + i * descriptor_bytes);
-        if (descriptor->Type == EfiConventionalMemory)
-            pages += descriptor->NumberOfPages;
+        UINT64 bytes = descriptor->NumberOfPages * EFI_PAGE_SIZE;
+        if (descriptor->Type != EfiConventionalMemory)
+            continue;
+        memory.free_bytes += bytes;
+        bytes = bzimage_usable_bytes(descriptor->PhysicalStart, bytes, alignment);
+        if (bytes > memory.largest_piece)
+            memory.largest_piece = bytes;
     }
-    return pages * EFI_PAGE_SIZE;
+    return memory;
 }
 
 static EFI_STATUS image_check_memory(const struct volume_file *file, UINT64 needed)
 {
-    UINT64 free_bytes = image_free_memory();
+    struct image_memory memory = image_look_at_memory(EFI_PAGE_SIZE);
 
-    if (needed <= free_bytes)
+    if (needed <= memory.free_bytes)
         return EFI_SUCCESS;
     message_error(file->volume->device, file->shown_path,
                   L"not enough memory: kernel and initrds need %ld MiB, %ld MiB are free",
-                  (needed + MIB - 1) / MIB, free_bytes / MIB);
+                  (needed + MIB - 1) / MIB, memory.free_bytes / MIB);
+    return EFI_OUT_OF_RESOURCES;
+}
+
+static EFI_STATUS image_check_piece(const struct volume_file *file, const struct bzimage_need *need)
+{
+    struct image_memory memory = image_look_at_memory(need->alignment);
+
+    if (need->bytes <= memory.largest_piece)
+        return EFI_SUCCESS;
+    message_error(file->volume->device, file->shown_path,
+                  L"not enough memory in one piece: the kernel needs %ld MiB, the largest piece"
+                  L" has %ld MiB; give the machine more memory or restart it",
+                  ((UINT64)need->bytes + MIB - 1) / MIB, memory.largest_piece / MIB);
     return EFI_OUT_OF_RESOURCES;
 }
 
@@ -82,8 +106,9 @@ static EFI_STATUS image_load_from(EFI_HANDLE parent, const struct volume_file *f
     return status;
 }
 
-EFI_STATUS image_load(EFI_HANDLE parent, const struct volume_file *file, UINT64 extra_bytes,
-                      EFI_HANDLE *ret_image)
+static EFI_STATUS image_read_and_load(EFI_HANDLE parent, const struct volume_file *file,
+                                      UINT64 extra_bytes, struct bzimage_need *ret_need,
+                                      EFI_HANDLE *ret_image)
 {
     cleanup_pages struct uefi_pages pages = {0};
 
@@ -102,7 +127,27 @@ EFI_STATUS image_load(EFI_HANDLE parent, const struct volume_file *file, UINT64 
     status = image_check(file, pages.memory, extra_bytes);
     if (EFI_ERROR(status))
         return status;
+    (void)bzimage_find_need(pages.memory, file->bytes, ret_need); /* none: nothing to check */
     return image_load_from(parent, file, pages.memory, ret_image);
+}
+
+EFI_STATUS image_load(EFI_HANDLE parent, const struct volume_file *file, UINT64 extra_bytes,
+                      EFI_HANDLE *ret_image)
+{
+    struct bzimage_need need = {.alignment = EFI_PAGE_SIZE};
+    EFI_HANDLE image = NULL;
+
+    EFI_STATUS status = image_read_and_load(parent, file, extra_bytes, &need, &image);
+    if (EFI_ERROR(status))
+        return status;
+    /* Not earlier: until now the file was in memory too. */
+    status = image_check_piece(file, &need);
+    if (EFI_ERROR(status)) {
+        (void)BS->UnloadImage(image); /* it was never started */
+        return status;
+    }
+    *ret_image = image;
+    return EFI_SUCCESS;
 }
 
 EFI_STATUS image_set_options(EFI_HANDLE image, CHAR16 *options)

@@ -2,7 +2,7 @@
  * From a file to a started image.
  * Spec:      UEFI 2.10, 7.4 Image Services: LoadImage(), StartImage(); the Secure Boot policy is the
  *            firmware's, applied by LoadImage() to the memory that it is given.
- * Knows:     boot/pe.h, efi/volume.h.
+ * Knows:     boot/bzimage.h, boot/pe.h, efi/volume.h.
  * Errors:    reported here, once.
  */
 #ifndef EFI_IMAGE_H
@@ -13,7 +13,8 @@
 
 /**
  * Read an image, check its headers, and let the firmware load it. The file is read once; what was
- * checked is what is loaded.
+ * checked is what is loaded. A Linux kernel is refused if no piece of free memory is as large as its
+ * header says: its stub may not look.
  *
  * @param parent        our image
  * @param file          open

@@ -18,6 +18,9 @@ _SECTION_BYTES = 40
 _SECTION_VIRTUAL_SIZE = 8
 _SECTION_VIRTUAL_ADDRESS = 12
 
+# In the setup header (The Linux/x86 Boot Protocol).
+_INIT_SIZE = 0x260
+
 _FAR_OUTSIDE = 0x7000_0000
 _MORE_THAN_MEMORY = 0x6000_0000
 
@@ -69,6 +72,11 @@ def larger_than_memory(kernel: bytes) -> bytes:
     return _patched(grown, last + _SECTION_VIRTUAL_SIZE, _MORE_THAN_MEMORY - start)
 
 
+def unpacked_larger_than_memory(kernel: bytes) -> bytes:
+    """It can be loaded, but says that it needs more to unpack itself into."""
+    return _patched(kernel, _INIT_SIZE, _MORE_THAN_MEMORY)
+
+
 def _section(kernel: bytes, number: int) -> int:
     coff = _coff(kernel)
     (optional_bytes,) = struct.unpack_from("<H", kernel, coff + _OPTIONAL_SIZE)
@@ -102,5 +110,10 @@ BROKEN_KERNELS = (
     BrokenKernel("not_pe", not_pe, "not a PE"),
     BrokenKernel("entry_point_outside", entry_point_outside, "entry point"),
     BrokenKernel("section_outside", section_outside, "section"),
-    BrokenKernel("larger_than_memory", larger_than_memory, "not enough memory"),
+    BrokenKernel("larger_than_memory", larger_than_memory, "not enough memory: "),
+    BrokenKernel(
+        "unpacked_larger_than_memory",
+        unpacked_larger_than_memory,
+        "not enough memory in one piece: the kernel needs 1536 MiB, ",
+    ),
 )

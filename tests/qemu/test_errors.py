@@ -327,6 +327,28 @@ def test_given_read_error_in_the_middle_of_the_initrd_when_started_then_the_init
     assert_firmware_drives_again(result, 0, image)
 
 
+def test_given_memory_in_pieces_when_started_then_the_kernel_is_refused_and_the_next_option_tried(
+    folder: Path, virtboot: Path, kernel: Path, payload: bytes, program: Callable[[str], Path]
+) -> None:
+    # The stub of Linux 6.1, when started here, unpacks the kernel over the firmware.
+    images = [
+        failing_image(folder / "scatter.img", application=program("scatter_pages")),
+        failing_image(
+            folder / "disk.img", application=virtboot, number=1, kernel=kernel, initrd=payload
+        ),
+    ]
+
+    result = run([Disk(image) for image in images])
+
+    reason = "not enough memory in one piece: the kernel needs "
+    assert_error(result, reason, number=1, path=f"/{KERNEL_PATH}")
+    (error,) = error_lines(result.text)
+    (largest,) = map(int, re.findall(r"the largest piece has (\d+) MiB", error))
+    assert 0 < largest < 32
+    assert "give the machine more memory" in error
+    result.assert_ordered("scatter-pages: done", error, GIVEN_BACK, REFUSED, marker(1))
+
+
 def test_given_initrd_larger_than_memory_when_started_then_memory_is_the_reason(
     folder: Path, virtboot: Path, kernel: Path
 ) -> None:

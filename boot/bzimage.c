@@ -1,0 +1,49 @@
+/* Contract and terms: boot/bzimage.h. */
+
+#include "boot/bzimage.h"
+
+/* Offsets from the start of the file. */
+#define BZIMAGE_BOOT_FLAG        0x1fe /* 16 bits */
+#define BZIMAGE_HEADER           0x202 /* 32 bits */
+#define BZIMAGE_VERSION          0x206 /* 16 bits */
+#define BZIMAGE_KERNEL_ALIGNMENT 0x230 /* 32 bits */
+#define BZIMAGE_INIT_SIZE        0x260 /* 32 bits */
+#define BZIMAGE_HEADER_END       0x264
+
+#define BZIMAGE_BOOT_FLAG_MAGIC 0xaa55
+#define BZIMAGE_HEADER_MAGIC    0x53726448 /* "HdrS" */
+#define BZIMAGE_VERSION_2_10    0x020a     /* the first with init_size */
+
+static uint32_t bzimage_get16(const uint8_t *file, size_t offset)
+{
+    return (uint32_t)(file[offset] | file[offset + 1] << 8);
+}
+
+static uint32_t bzimage_get32(const uint8_t *file, size_t offset)
+{
+    return bzimage_get16(file, offset) | bzimage_get16(file, offset + 2) << 16;
+}
+
+bool bzimage_find_need(const void *file, size_t bytes, struct bzimage_need *ret_need)
+{
+    struct bzimage_need need;
+
+    if (bytes < BZIMAGE_HEADER_END ||
+        bzimage_get16(file, BZIMAGE_BOOT_FLAG) != BZIMAGE_BOOT_FLAG_MAGIC ||
+        bzimage_get32(file, BZIMAGE_HEADER) != BZIMAGE_HEADER_MAGIC ||
+        bzimage_get16(file, BZIMAGE_VERSION) < BZIMAGE_VERSION_2_10)
+        return false;
+    need.bytes = bzimage_get32(file, BZIMAGE_INIT_SIZE);
+    need.alignment = bzimage_get32(file, BZIMAGE_KERNEL_ALIGNMENT);
+    if (need.bytes == 0 || need.alignment == 0 || (need.alignment & (need.alignment - 1)) != 0)
+        return false;
+    *ret_need = need;
+    return true;
+}
+
+uint64_t bzimage_usable_bytes(uint64_t start, uint64_t bytes, uint64_t alignment)
+{
+    uint64_t skipped = -start & (alignment - 1);
+
+    return bytes > skipped ? bytes - skipped : 0;
+}
