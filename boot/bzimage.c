@@ -24,7 +24,8 @@ static uint32_t bzimage_get32(const uint8_t *file, size_t offset)
     return bzimage_get16(file, offset) | bzimage_get16(file, offset + 2) << 16;
 }
 
-bool bzimage_find_need(const void *file, size_t bytes, struct bzimage_need *ret_need)
+bool bzimage_find_need(const void *file, size_t bytes, uint32_t loaded,
+                       struct bzimage_need *ret_need)
 {
     struct bzimage_need need;
 
@@ -35,7 +36,7 @@ bool bzimage_find_need(const void *file, size_t bytes, struct bzimage_need *ret_
         return false;
     need.bytes = bzimage_get32(file, BZIMAGE_INIT_SIZE);
     need.alignment = bzimage_get32(file, BZIMAGE_KERNEL_ALIGNMENT);
-    if (need.bytes == 0 || need.alignment == 0 || (need.alignment & (need.alignment - 1)) != 0)
+    if (need.bytes <= loaded || need.alignment == 0 || (need.alignment & (need.alignment - 1)) != 0)
         return false;
     *ret_need = need;
     return true;

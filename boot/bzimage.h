@@ -28,10 +28,13 @@ struct bzimage_need {
  *
  * @param file      the whole file, at any alignment; may be NULL when bytes is 0
  * @param bytes     length of file
+ * @param loaded    bytes that the loaded image has (pe_info.image_bytes). Older kernels count there
+ *                  what they unpack into: those need no other piece.
  * @param ret_need  written only when there is one
- * @return whether the file is a kernel that says what it needs; others are started as they are
+ * @return whether the file is a kernel that says it needs a piece; others are started as they are
  */
-bool bzimage_find_need(const void *file, size_t bytes, struct bzimage_need *ret_need);
+bool bzimage_find_need(const void *file, size_t bytes, uint32_t loaded,
+                       struct bzimage_need *ret_need);
 
 /**
  * What of a piece of free memory can be used at an alignment.

@@ -69,7 +69,9 @@ static EFI_STATUS image_check_piece(const struct volume_file *file, const struct
     return EFI_OUT_OF_RESOURCES;
 }
 
-static EFI_STATUS image_check(const struct volume_file *file, const void *memory, UINT64 extra)
+/* *ret_need is written only for a kernel that needs a piece of memory of its own. */
+static EFI_STATUS image_check(const struct volume_file *file, const void *memory, UINT64 extra,
+                              struct bzimage_need *ret_need)
 {
     struct pe_info info;
 
@@ -79,6 +81,7 @@ static EFI_STATUS image_check(const struct volume_file *file, const void *memory
                       boot_status_reason(result));
         return EFI_LOAD_ERROR;
     }
+    (void)bzimage_find_need(memory, file->bytes, info.image_bytes, ret_need);
     /* The firmware makes a second copy of the image while the file is still in memory. */
     return image_check_memory(file, info.image_bytes + extra);
 }
@@ -124,17 +127,16 @@ static EFI_STATUS image_read_and_load(EFI_HANDLE parent, const struct volume_fil
     status = volume_read_file(file, pages.memory);
     if (EFI_ERROR(status))
         return status;
-    status = image_check(file, pages.memory, extra_bytes);
+    status = image_check(file, pages.memory, extra_bytes, ret_need);
     if (EFI_ERROR(status))
         return status;
-    (void)bzimage_find_need(pages.memory, file->bytes, ret_need); /* none: nothing to check */
     return image_load_from(parent, file, pages.memory, ret_image);
 }
 
 EFI_STATUS image_load(EFI_HANDLE parent, const struct volume_file *file, UINT64 extra_bytes,
                       EFI_HANDLE *ret_image)
 {
-    struct bzimage_need need = {.alignment = EFI_PAGE_SIZE};
+    struct bzimage_need need = {.bytes = 0, .alignment = EFI_PAGE_SIZE};
     EFI_HANDLE image = NULL;
 
     EFI_STATUS status = image_read_and_load(parent, file, extra_bytes, &need, &image);

@@ -23,6 +23,7 @@ enum {
     KERNEL_ALIGNMENT = 0x230,
     INIT_SIZE = 0x260,
     FILE_BYTES = 0x264,
+    LOADED = 0xdcc000,
 };
 
 #define MIB 0x100000u
@@ -53,7 +54,7 @@ static bool find_changed(size_t offset, unsigned bytes, uint64_t value, struct b
     bool found;
 
     put(file, offset, bytes, value);
-    found = bzimage_find_need(file, FILE_BYTES, need);
+    found = bzimage_find_need(file, FILE_BYTES, LOADED, need);
     free(file);
     return found;
 }
@@ -65,14 +66,14 @@ static void given_kernel_when_looked_at_then_its_need_is_told(void **state)
 
     (void)state;
 
-    assert_true(bzimage_find_need(file, FILE_BYTES, &need));
+    assert_true(bzimage_find_need(file, FILE_BYTES, LOADED, &need));
 
     assert_int_equal(need.bytes, 0x3378000);
     assert_int_equal(need.alignment, 2 * MIB);
     free(file);
 }
 
-static void given_oldest_protocol_and_extreme_values_when_looked_at_then_they_are_told(void **state)
+static void given_extreme_values_when_looked_at_then_they_are_told(void **state)
 {
     struct bzimage_need need = {0};
 
@@ -108,8 +109,18 @@ static void given_header_that_makes_no_sense_when_looked_at_then_it_is_none(void
     }
 }
 
-static void
-given_file_of_any_shorter_length_when_looked_at_then_nothing_behind_it_is_read(void **state)
+static void given_kernel_loaded_with_room_when_looked_at_then_it_needs_no_piece(void **state)
+{
+    struct bzimage_need need;
+
+    (void)state;
+
+    assert_false(find_changed(INIT_SIZE, 4, LOADED, &need));
+    assert_true(find_changed(INIT_SIZE, 4, LOADED + 1, &need));
+    assert_int_equal(need.bytes, LOADED + 1);
+}
+
+static void given_file_cut_anywhere_when_looked_at_then_nothing_behind_it_is_read(void **state)
 {
     struct bzimage_need need;
     uint8_t *file = valid_header();
@@ -120,15 +131,14 @@ given_file_of_any_shorter_length_when_looked_at_then_nothing_behind_it_is_read(v
         uint8_t *exact = cut + 1; /* odd, and nothing may be read behind its end */
         assert_non_null(cut);
         memcpy(exact, file, bytes);
-        assert_false(bzimage_find_need(exact, bytes, &need));
+        assert_false(bzimage_find_need(exact, bytes, LOADED, &need));
         free(cut);
     }
-    assert_false(bzimage_find_need(NULL, 0, &need));
+    assert_false(bzimage_find_need(NULL, 0, LOADED, &need));
     free(file);
 }
 
-static void
-given_free_memory_when_aligned_then_only_what_is_behind_the_boundary_counts(void **state)
+static void given_free_memory_when_aligned_then_what_is_behind_the_boundary_counts(void **state)
 {
     (void)state;
 
@@ -149,13 +159,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(given_kernel_when_looked_at_then_its_need_is_told),
-        cmocka_unit_test(
-            given_oldest_protocol_and_extreme_values_when_looked_at_then_they_are_told),
+        cmocka_unit_test(given_extreme_values_when_looked_at_then_they_are_told),
         cmocka_unit_test(given_header_that_makes_no_sense_when_looked_at_then_it_is_none),
-        cmocka_unit_test(
-            given_file_of_any_shorter_length_when_looked_at_then_nothing_behind_it_is_read),
-        cmocka_unit_test(
-            given_free_memory_when_aligned_then_only_what_is_behind_the_boundary_counts),
+        cmocka_unit_test(given_kernel_loaded_with_room_when_looked_at_then_it_needs_no_piece),
+        cmocka_unit_test(given_file_cut_anywhere_when_looked_at_then_nothing_behind_it_is_read),
+        cmocka_unit_test(given_free_memory_when_aligned_then_what_is_behind_the_boundary_counts),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
