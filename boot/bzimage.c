@@ -7,6 +7,7 @@
 #define BZIMAGE_HEADER           0x202 /* 32 bits */
 #define BZIMAGE_VERSION          0x206 /* 16 bits */
 #define BZIMAGE_KERNEL_ALIGNMENT 0x230 /* 32 bits */
+#define BZIMAGE_PREF_ADDRESS     0x258 /* 64 bits */
 #define BZIMAGE_INIT_SIZE        0x260 /* 32 bits */
 #define BZIMAGE_HEADER_END       0x264
 
@@ -28,23 +29,30 @@ bool bzimage_find_need(const void *file, size_t bytes, uint32_t loaded,
                        struct bzimage_need *ret_need)
 {
     struct bzimage_need need;
+    uint32_t init_bytes;
 
     if (bytes < BZIMAGE_HEADER_END ||
         bzimage_get16(file, BZIMAGE_BOOT_FLAG) != BZIMAGE_BOOT_FLAG_MAGIC ||
         bzimage_get32(file, BZIMAGE_HEADER) != BZIMAGE_HEADER_MAGIC ||
         bzimage_get16(file, BZIMAGE_VERSION) < BZIMAGE_VERSION_2_10)
         return false;
-    need.bytes = bzimage_get32(file, BZIMAGE_INIT_SIZE);
+    init_bytes = bzimage_get32(file, BZIMAGE_INIT_SIZE);
+    need.lowest = bzimage_get32(file, BZIMAGE_PREF_ADDRESS) |
+                  (uint64_t)bzimage_get32(file, BZIMAGE_PREF_ADDRESS + 4) << 32;
     need.alignment = bzimage_get32(file, BZIMAGE_KERNEL_ALIGNMENT);
-    if (need.bytes <= loaded || need.alignment == 0 || (need.alignment & (need.alignment - 1)) != 0)
+    if (init_bytes <= loaded || need.alignment == 0 || (need.alignment & (need.alignment - 1)) != 0)
         return false;
+    need.bytes = (init_bytes + need.alignment - 1) & -need.alignment;
     *ret_need = need;
     return true;
 }
 
-uint64_t bzimage_usable_bytes(uint64_t start, uint64_t bytes, uint64_t alignment)
+uint64_t bzimage_usable_bytes(const struct bzimage_need *need, uint64_t start, uint64_t bytes)
 {
-    uint64_t skipped = -start & (alignment - 1);
+    uint64_t below = start < need->lowest ? need->lowest - start : 0;
+    uint64_t to_boundary = -(start + below) & (need->alignment - 1);
 
-    return bytes > skipped ? bytes - skipped : 0;
+    /* One after the other: their sum may wrap. */
+    bytes = bytes > below ? bytes - below : 0;
+    return bytes > to_boundary ? bytes - to_boundary : 0;
 }

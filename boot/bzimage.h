@@ -17,10 +17,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/** One piece of memory that the kernel will ask for. */
+/** One piece of memory that the kernel will ask for, as its stub counts. */
 struct bzimage_need {
-    uint32_t bytes;     /**< init_size; never 0 */
-    uint32_t alignment; /**< kernel_alignment, of the piece's address; a power of two */
+    uint64_t bytes;     /**< init_size, in whole units of alignment; never 0 */
+    uint64_t lowest;    /**< pref_address: what lies below is not used */
+    uint64_t alignment; /**< kernel_alignment, of the piece's address; a power of two */
 };
 
 /**
@@ -37,13 +38,13 @@ bool bzimage_find_need(const void *file, size_t bytes, uint32_t loaded,
                        struct bzimage_need *ret_need);
 
 /**
- * What of a piece of free memory can be used at an alignment.
+ * What of a piece of free memory the kernel can use.
  *
- * @param start      physical address
- * @param bytes      start + bytes is 2^64 at most
- * @param alignment  a power of two
- * @return bytes from the first aligned address to the end; 0 if there is none
+ * @param need   from bzimage_find_need()
+ * @param start  physical address
+ * @param bytes  start + bytes is 2^64 at most
+ * @return bytes from the first address that is aligned and not too low, to the end; 0 if there is none
  */
-uint64_t bzimage_usable_bytes(uint64_t start, uint64_t bytes, uint64_t alignment);
+uint64_t bzimage_usable_bytes(const struct bzimage_need *need, uint64_t start, uint64_t bytes);
 
 #endif

@@ -14,12 +14,17 @@
 
 #define MIB (1u << 20)
 
+/* The firmware may hand out some of the largest piece between our look and the kernel's. */
+#define IMAGE_ROOM (2 * MIB)
+
+static const struct bzimage_need image_needs_nothing = {.alignment = EFI_PAGE_SIZE};
+
 struct image_memory {
     UINT64 free_bytes;
-    UINT64 largest_piece; /* from its first address of the alignment that was asked for */
+    UINT64 largest_piece; /* of what the kernel can use */
 };
 
-static struct image_memory image_look_at_memory(UINT64 alignment)
+static struct image_memory image_look_at_memory(const struct bzimage_need *need)
 {
     UINTN n_entries = 0, key = 0, descriptor_bytes = 0;
     UINT32 version = 0;
@@ -37,7 +42,7 @@ static struct image_memory image_look_at_memory(UINT64 alignment)
         if (descriptor->Type != EfiConventionalMemory)
             continue;
         memory.free_bytes += bytes;
-        bytes = bzimage_usable_bytes(descriptor->PhysicalStart, bytes, alignment);
+        bytes = bzimage_usable_bytes(need, descriptor->PhysicalStart, bytes);
         if (bytes > memory.largest_piece)
             memory.largest_piece = bytes;
     }
@@ -46,7 +51,7 @@ static struct image_memory image_look_at_memory(UINT64 alignment)
 
 static EFI_STATUS image_check_memory(const struct volume_file *file, UINT64 needed)
 {
-    struct image_memory memory = image_look_at_memory(EFI_PAGE_SIZE);
+    struct image_memory memory = image_look_at_memory(&image_needs_nothing);
 
     if (needed <= memory.free_bytes)
         return EFI_SUCCESS;
@@ -58,14 +63,14 @@ static EFI_STATUS image_check_memory(const struct volume_file *file, UINT64 need
 
 static EFI_STATUS image_check_piece(const struct volume_file *file, const struct bzimage_need *need)
 {
-    struct image_memory memory = image_look_at_memory(need->alignment);
+    struct image_memory memory = image_look_at_memory(need);
 
-    if (need->bytes <= memory.largest_piece)
+    if (need->bytes == 0 || need->bytes + IMAGE_ROOM <= memory.largest_piece)
         return EFI_SUCCESS;
     message_error(file->volume->device, file->shown_path,
                   L"not enough memory in one piece: the kernel needs %ld MiB, the largest piece"
                   L" has %ld MiB; give the machine more memory or restart it",
-                  ((UINT64)need->bytes + MIB - 1) / MIB, memory.largest_piece / MIB);
+                  (need->bytes + IMAGE_ROOM + MIB - 1) / MIB, memory.largest_piece / MIB);
     return EFI_OUT_OF_RESOURCES;
 }
 
@@ -136,7 +141,7 @@ static EFI_STATUS image_read_and_load(EFI_HANDLE parent, const struct volume_fil
 EFI_STATUS image_load(EFI_HANDLE parent, const struct volume_file *file, UINT64 extra_bytes,
                       EFI_HANDLE *ret_image)
 {
-    struct bzimage_need need = {.bytes = 0, .alignment = EFI_PAGE_SIZE};
+    struct bzimage_need need = image_needs_nothing;
     EFI_HANDLE image = NULL;
 
     EFI_STATUS status = image_read_and_load(parent, file, extra_bytes, &need, &image);

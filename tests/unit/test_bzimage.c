@@ -21,6 +21,7 @@ enum {
     HEADER = 0x202,
     VERSION = 0x206,
     KERNEL_ALIGNMENT = 0x230,
+    PREF_ADDRESS = 0x258,
     INIT_SIZE = 0x260,
     FILE_BYTES = 0x264,
     LOADED = 0xdcc000,
@@ -44,6 +45,7 @@ static uint8_t *valid_header(void)
     put(file, HEADER, 4, 0x53726448);
     put(file, VERSION, 2, 0x020f);
     put(file, KERNEL_ALIGNMENT, 4, 2 * MIB);
+    put(file, PREF_ADDRESS, 8, 16 * MIB);
     put(file, INIT_SIZE, 4, 0x3378000);
     return file;
 }
@@ -68,8 +70,9 @@ static void given_kernel_when_looked_at_then_its_need_is_told(void **state)
 
     assert_true(bzimage_find_need(file, FILE_BYTES, LOADED, &need));
 
-    assert_int_equal(need.bytes, 0x3378000);
+    assert_int_equal(need.bytes, 0x3400000); /* in units of the alignment */
     assert_int_equal(need.alignment, 2 * MIB);
+    assert_int_equal(need.lowest, 16 * MIB);
     free(file);
 }
 
@@ -81,11 +84,17 @@ static void given_extreme_values_when_looked_at_then_they_are_told(void **state)
 
     assert_true(find_changed(VERSION, 2, 0x020a, &need));
     assert_true(find_changed(INIT_SIZE, 4, UINT32_MAX, &need));
-    assert_int_equal(need.bytes, UINT32_MAX);
+    assert_int_equal(need.bytes, UINT64_C(0x100000000));
+    assert_true(find_changed(INIT_SIZE, 4, 64 * MIB, &need));
+    assert_int_equal(need.bytes, 64 * MIB);
     assert_true(find_changed(KERNEL_ALIGNMENT, 4, 0x80000000, &need));
     assert_int_equal(need.alignment, 0x80000000);
+    assert_int_equal(need.bytes, 0x80000000);
     assert_true(find_changed(KERNEL_ALIGNMENT, 4, 1, &need));
     assert_int_equal(need.alignment, 1);
+    assert_int_equal(need.bytes, 0x3378000);
+    assert_true(find_changed(PREF_ADDRESS, 8, UINT64_MAX - 1, &need));
+    assert_int_equal(need.lowest, UINT64_MAX - 1);
 }
 
 static void given_header_that_makes_no_sense_when_looked_at_then_it_is_none(void **state)
@@ -102,9 +111,10 @@ static void given_header_that_makes_no_sense_when_looked_at_then_it_is_none(void
 
     (void)state;
     for (size_t i = 0; i < COUNT(wrong); i++) {
-        struct bzimage_need need = {7, 7};
+        struct bzimage_need need = {7, 7, 7};
         assert_false(find_changed(wrong[i].offset, wrong[i].bytes, wrong[i].value, &need));
         assert_int_equal(need.bytes, 7);
+        assert_int_equal(need.lowest, 7);
         assert_int_equal(need.alignment, 7);
     }
 }
@@ -117,7 +127,7 @@ static void given_kernel_loaded_with_room_when_looked_at_then_it_needs_no_piece(
 
     assert_false(find_changed(INIT_SIZE, 4, LOADED, &need));
     assert_true(find_changed(INIT_SIZE, 4, LOADED + 1, &need));
-    assert_int_equal(need.bytes, LOADED + 1);
+    assert_int_equal(need.bytes, 14 * MIB);
 }
 
 static void given_file_cut_anywhere_when_looked_at_then_nothing_behind_it_is_read(void **state)
@@ -138,21 +148,39 @@ static void given_file_cut_anywhere_when_looked_at_then_nothing_behind_it_is_rea
     free(file);
 }
 
-static void given_free_memory_when_aligned_then_what_is_behind_the_boundary_counts(void **state)
+static void given_free_memory_when_looked_at_then_only_what_the_kernel_can_use_counts(void **state)
 {
-    (void)state;
+    static const struct {
+        uint64_t lowest, alignment, start, bytes, usable;
+    } rows[] = {
+        {0, 2 * MIB, 0, 64 * MIB, 64 * MIB},
+        {0, 2 * MIB, 4 * MIB, 8 * MIB, 8 * MIB},
+        {0, 2 * MIB, 4 * MIB + 4096, 8 * MIB, 6 * MIB + 4096},
+        {0, 2 * MIB, 6 * MIB - 4096, 4096, 0},
+        {0, 2 * MIB, 6 * MIB - 4096, 8192, 4096},
+        {0, 2 * MIB, 6 * MIB - 4096, 0, 0},
+        {0, 1, 12345, 100, 100},
+        /* Below the lowest address, across it, at it, and one that is not aligned. */
+        {16 * MIB, 2 * MIB, MIB, 15 * MIB, 0},
+        {16 * MIB, 2 * MIB, MIB, 15 * MIB + 1, 1},
+        {16 * MIB, 2 * MIB, 8 * MIB, 64 * MIB, 56 * MIB},
+        {16 * MIB, 2 * MIB, 16 * MIB, 64 * MIB, 64 * MIB},
+        {16 * MIB, 2 * MIB, 17 * MIB, 64 * MIB, 63 * MIB},
+        {16 * MIB + 1, 2 * MIB, 8 * MIB, 64 * MIB, 54 * MIB},
+        /* The last bytes of all addresses, and nothing that wraps. */
+        {0, 2 * MIB, UINT64_MAX - 4095, 4096, 0},
+        {0, 2 * MIB, UINT64_MAX - 2 * MIB + 1, 2 * MIB, 2 * MIB},
+        {0, 0x80000000, 0, UINT64_MAX, UINT64_MAX},
+        {UINT64_MAX, 2 * MIB, 0, UINT64_MAX, 0},
+        {UINT64_MAX - 1, 2 * MIB, 0, UINT64_MAX, 0},
+        {UINT64_MAX, 1, UINT64_MAX, 1, 1},
+    };
 
-    assert_int_equal(bzimage_usable_bytes(0, 64 * MIB, 2 * MIB), 64 * MIB);
-    assert_int_equal(bzimage_usable_bytes(4 * MIB, 8 * MIB, 2 * MIB), 8 * MIB);
-    assert_int_equal(bzimage_usable_bytes(4 * MIB + 4096, 8 * MIB, 2 * MIB), 6 * MIB + 4096);
-    assert_int_equal(bzimage_usable_bytes(6 * MIB - 4096, 4096, 2 * MIB), 0);
-    assert_int_equal(bzimage_usable_bytes(6 * MIB - 4096, 8192, 2 * MIB), 4096);
-    assert_int_equal(bzimage_usable_bytes(6 * MIB - 4096, 0, 2 * MIB), 0);
-    assert_int_equal(bzimage_usable_bytes(12345, 100, 1), 100);
-    /* The last bytes of all addresses. */
-    assert_int_equal(bzimage_usable_bytes(UINT64_MAX - 4095, 4096, 2 * MIB), 0);
-    assert_int_equal(bzimage_usable_bytes(UINT64_MAX - 2 * MIB + 1, 2 * MIB, 2 * MIB), 2 * MIB);
-    assert_int_equal(bzimage_usable_bytes(0, UINT64_MAX, 0x80000000), UINT64_MAX);
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        const struct bzimage_need need = {1, rows[i].lowest, rows[i].alignment};
+        assert_int_equal(bzimage_usable_bytes(&need, rows[i].start, rows[i].bytes), rows[i].usable);
+    }
 }
 
 int main(void)
@@ -163,7 +191,7 @@ int main(void)
         cmocka_unit_test(given_header_that_makes_no_sense_when_looked_at_then_it_is_none),
         cmocka_unit_test(given_kernel_loaded_with_room_when_looked_at_then_it_needs_no_piece),
         cmocka_unit_test(given_file_cut_anywhere_when_looked_at_then_nothing_behind_it_is_read),
-        cmocka_unit_test(given_free_memory_when_aligned_then_what_is_behind_the_boundary_counts),
+        cmocka_unit_test(given_free_memory_when_looked_at_then_only_what_the_kernel_can_use_counts),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
