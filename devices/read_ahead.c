@@ -303,8 +303,8 @@ static vio_status ahead_read(struct read_ahead *ahead, struct virtio_blk_transfe
 {
     size_t bytes = (size_t)read->bytes;
 
-    /* What the disk would refuse is not served either. */
-    if (ahead->n_chunks && ahead_is_whole(ahead, read))
+    /* What the disk would refuse is not served either, nor anything of a disk that is out of use. */
+    if (ahead->n_chunks && ahead->blk->dead == VIO_OK && ahead_is_whole(ahead, read))
         ahead_serve(ahead, read);
     if (read->bytes || bytes == 0)
         return virtio_blk_run(ahead->blk, read);

@@ -11,7 +11,7 @@ static struct block_io *block_io_from(EFI_BLOCK_IO_PROTOCOL *protocol)
     return (struct block_io *)((uint8_t *)protocol - offsetof(struct block_io, protocol));
 }
 
-EFI_STATUS block_io_status(vio_status status)
+EFI_STATUS block_io_status(struct block_io *block_io, vio_status status)
 {
     if (status == VIO_OK)
         return EFI_SUCCESS;
@@ -19,6 +19,8 @@ EFI_STATUS block_io_status(vio_status status)
 
     switch (efi_status) {
     case EFI_NO_MEDIA:
+        block_io->media.MediaPresent = FALSE;
+        return efi_status;
     case EFI_WRITE_PROTECTED:
     case EFI_INVALID_PARAMETER:
     case EFI_ABORTED:
@@ -101,7 +103,7 @@ EFI_STATUS block_io_run(struct block_io *block_io, struct virtio_blk_transfer *t
     if (block_io->n_outstanding)
         block_io2_serve(block_io);
     BS->RestoreTPL(old_tpl);
-    return block_io_status(result);
+    return block_io_status(block_io, result);
 }
 
 /* A call that has nothing to do looks for what others are waiting for. */
@@ -234,6 +236,7 @@ void block_io_init(struct block_io *block_io, struct virtio_blk *blk, bool publi
         .takes_gpt_repair = publish_read_only,
     };
     block_io_describe_size(block_io);
+    block_io->was_present = block_io->media.MediaPresent;
     read_ahead_init(&block_io->read_ahead, blk);
 }
 
@@ -244,14 +247,15 @@ void block_io_end_gpt_repair(struct block_io *block_io)
 
 bool block_io_refresh(struct block_io *block_io)
 {
-    const EFI_BLOCK_IO_MEDIA before = block_io->media;
+    const EFI_LBA last_block = block_io->media.LastBlock;
 
     EFI_TPL old_tpl = BS->RaiseTPL(TPL_NOTIFY);
     /* The device may also have changed while it recovered. */
     (void)virtio_blk_refresh(block_io->blk);
     block_io_describe_size(block_io);
-    bool changed = before.LastBlock != block_io->media.LastBlock ||
-                   before.MediaPresent != block_io->media.MediaPresent;
+    bool changed = last_block != block_io->media.LastBlock ||
+                   block_io->was_present != block_io->media.MediaPresent;
+    block_io->was_present = block_io->media.MediaPresent;
     if (changed) {
         block_io->media.MediaId++;
         read_ahead_drop(&block_io->read_ahead);

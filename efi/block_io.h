@@ -44,6 +44,7 @@ struct block_io {
     EFI_BLOCK_IO_MEDIA media;
     struct virtio_blk *blk;
     struct read_ahead read_ahead;
+    bool was_present;       /**< the media, when block_io_refresh() last told */
     bool takes_gpt_repair;  /**< published read-only, and the firmware is still connecting */
     bool would_be_repaired; /**< it has tried to write meanwhile; whether that was kept or not */
     struct gpt_repair gpt_repair;
@@ -106,8 +107,11 @@ void block_io_release(struct block_io *block_io);
 
 /* --- For efi/block_io2.c, efi/erase_block.c and efi/disk_info.c ------------------------------ */
 
-/** What a caller is told. 13.9 names the answers he has to expect; all else is a device error. */
-EFI_STATUS block_io_status(vio_status status);
+/**
+ * What a caller is told. 13.9 names the answers he has to expect; all else is a device error. A
+ * request that finds the device gone takes the media's presence back at once, as 13.9.1 wants it.
+ */
+EFI_STATUS block_io_status(struct block_io *block_io, vio_status status);
 
 /** In the order of 13.9.3; a length of 0 succeeds, but only on the right media. */
 EFI_STATUS block_io_check(const struct block_io *block_io, UINT32 media_id, EFI_LBA lba,

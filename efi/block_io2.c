@@ -61,7 +61,7 @@ void block_io2_signal(struct block_io *block_io)
         request->next_free = block_io->free_requests;
         block_io->free_requests = request;
         block_io->n_outstanding--;
-        block_io2_end(token, block_io_status(transfer->status));
+        block_io2_end(token, block_io_status(block_io, transfer->status));
     }
 }
 
@@ -127,7 +127,7 @@ static EFI_STATUS block_io2_submit(struct block_io *block_io, EFI_BLOCK_IO2_TOKE
         read_ahead_drop(&block_io->read_ahead);
     vio_status result = virtio_blk_submit(block_io->blk, &request->transfer);
     if (result != VIO_OK)
-        return block_io_status(result);
+        return block_io_status(block_io, result);
     block_io->free_requests = request->next_free;
     block_io->n_outstanding++;
     return EFI_SUCCESS;

@@ -125,6 +125,30 @@ static void given_device_gone_when_refreshed_then_no_media_and_changed_once(void
     fake_platform_assert_quarantined(&efi_disk.platform, 3);
 }
 
+static void given_device_gone_when_read_then_no_media_before_anybody_refreshes(void **state)
+{
+    (void)state;
+    efi_disk_open(true);
+    EFI_BLOCK_IO_PROTOCOL *io = efi_disk_io();
+    UINT32 id = efi_disk_media_id();
+    efi_disk.device.transport.lie = FAKE_GONE;
+
+    assert_int_equal(read_block(0), EFI_NO_MEDIA);
+
+    /* 13.9.3: also where block, length or buffer are wrong. */
+    assert_false(MEDIA.MediaPresent);
+    assert_int_equal(io->ReadBlocks(io, id, UINT64_MAX, BLOCK, efi_disk_place(0)), EFI_NO_MEDIA);
+    assert_int_equal(io->ReadBlocks(io, id, 0, 0, NULL), EFI_NO_MEDIA);
+    assert_int_equal(io->ReadBlocks(io, id, 0, 1, efi_disk_place(0)), EFI_NO_MEDIA);
+    assert_int_equal(io->FlushBlocks(io), EFI_NO_MEDIA);
+    assert_int_equal(efi_disk_media_id(), id);
+    assert_true(block_io_refresh(&efi_disk.block_io));
+    assert_int_equal(efi_disk_media_id(), id + 1);
+    assert_false(block_io_refresh(&efi_disk.block_io));
+    efi_disk_close();
+    fake_platform_assert_quarantined(&efi_disk.platform, 3);
+}
+
 /* A recovery brings the device up again, and that may find another disk. */
 static void given_disk_that_changed_while_reset_when_refreshed_then_noticed(void **state)
 {
@@ -323,6 +347,7 @@ int main(void)
         EFI_DISK_TEST(given_another_capacity_when_refreshed_then_last_block_and_media_id_change),
         EFI_DISK_TEST(given_absurd_capacity_when_refreshed_then_no_media_until_it_makes_sense),
         EFI_DISK_TEST(given_device_gone_when_refreshed_then_no_media_and_changed_once),
+        EFI_DISK_TEST(given_device_gone_when_read_then_no_media_before_anybody_refreshes),
         EFI_DISK_TEST(given_disk_that_changed_while_reset_when_refreshed_then_noticed),
         EFI_DISK_TEST(given_reading_ahead_when_media_changes_then_nothing_of_it_is_used),
         EFI_DISK_TEST(given_caller_at_callback_when_refreshed_then_runs_at_notify_and_restores),

@@ -169,6 +169,21 @@ given_device_gone_in_a_stream_when_read_then_gone_and_nothing_freed_too_early(vo
     ahead_assert_quarantined((unsigned)(reader.chunk_bytes / READ_AHEAD_CHUNK_BYTES_MAX));
 }
 
+static void given_disk_out_of_use_when_read_then_nothing_of_it_is_served_from_memory(void **state)
+{
+    (void)state;
+    ahead_open();
+    uint64_t sector = ahead_read_on(10000, 20, 8);
+    assert_true(ahead_end_of_requests(0) > sector + 8);
+    reader.device.transport.lie = FAKE_GONE;
+    assert_int_equal(ahead_try_read(0, 8), VIO_ERR_GONE);
+
+    assert_int_equal(ahead_try_read(sector, 8), VIO_ERR_GONE);
+
+    ahead_close();
+    ahead_assert_quarantined((unsigned)(reader.chunk_bytes / READ_AHEAD_CHUNK_BYTES_MAX));
+}
+
 /* A reset that brings the device up again sends the reads again, those ahead too. */
 static void given_device_that_needs_a_reset_in_a_stream_when_read_then_goes_on(void **state)
 {
@@ -325,6 +340,7 @@ int main(void)
         AHEAD_TEST(given_error_that_passes_when_read_ahead_then_nobody_notices),
         AHEAD_TEST(given_device_that_lies_in_a_stream_when_read_then_right_data_or_an_error),
         AHEAD_TEST(given_device_gone_in_a_stream_when_read_then_gone_and_nothing_freed_too_early),
+        AHEAD_TEST(given_disk_out_of_use_when_read_then_nothing_of_it_is_served_from_memory),
         AHEAD_TEST(given_device_that_needs_a_reset_in_a_stream_when_read_then_goes_on),
         AHEAD_TEST(given_no_memory_for_chunks_when_read_then_as_if_there_were_no_read_ahead),
         AHEAD_TEST(given_memory_for_some_chunks_when_read_then_still_right_and_still_ahead),
