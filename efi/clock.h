@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-/** Measures the counter against the firmware's Stall(); takes about 2 ms. Once, before all else. */
+/** Measures the counter against the firmware's Stall(); takes about 8 ms. Once, before all else. */
 void clock_init(void);
 
 /**

@@ -4,7 +4,8 @@
 
 #include "efi/uefi.h"
 
-#define CLOCK_CALIBRATION_US 2000u
+#define CLOCK_SAMPLES   8u
+#define CLOCK_SAMPLE_US 1000u
 
 static uint64_t clock_start;
 static uint64_t clock_ticks_per_us = 1;
@@ -19,10 +20,17 @@ static uint64_t clock_read_tsc(void)
 
 void clock_init(void)
 {
-    clock_start = clock_read_tsc();
-    (void)BS->Stall(CLOCK_CALIBRATION_US); /* it only ever waits */
-    uint64_t ticks = (clock_read_tsc() - clock_start) / CLOCK_CALIBRATION_US;
-    clock_ticks_per_us = ticks ? ticks : 1;
+    uint64_t shortest = UINT64_MAX;
+
+    /* A processor that is taken away meanwhile makes a sample longer; nothing makes one shorter. */
+    for (unsigned i = 0; i < CLOCK_SAMPLES; i++) {
+        clock_start = clock_read_tsc();
+        (void)BS->Stall(CLOCK_SAMPLE_US); /* it only ever waits */
+        uint64_t ticks = clock_read_tsc() - clock_start;
+        if (ticks < shortest)
+            shortest = ticks;
+    }
+    clock_ticks_per_us = shortest >= CLOCK_SAMPLE_US ? shortest / CLOCK_SAMPLE_US : 1;
 }
 
 uint64_t clock_now_us(void)
