@@ -88,10 +88,10 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tupl
     names = ("model-flags", "model-flags-without-pop-rmb")
     kept = [c for c in run.configurations() if c.name in names]
     monkeypatch.setattr(run, "configurations", lambda: kept)
-    monkeypatch.setattr(run, "SEARCH_LIMIT_S", 2)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
 
     def check(spin: str = "", gcc: str = "", pan: str = "") -> tuple[int, str]:
+        monkeypatch.setattr(run, "SEARCH_LIMIT_S", 2 if "sleep" in pan else 60)
         (tmp_path / "pan").write_text(f"#!/bin/sh\n{pan}\n")
         (tmp_path / "spin").write_text(f"#!/bin/sh\n{spin or ':'}\n")
         (tmp_path / "gcc").write_text(f"#!/bin/sh\n{gcc or f'cp {tmp_path}/pan pan'}\n")

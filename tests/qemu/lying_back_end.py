@@ -40,11 +40,11 @@ LATE_S = 1.5
 EARLY_S = 0.1
 FLICKER_S = 0.02
 # Until a driver that was caught by a lie has reset the device.
-SEEN_LIMIT_S = 10
+SEEN_LIMIT_S = 60
 POLL_S = 0.001
 
 # Longer than any test, for the case that nobody is left to end this program.
-LIMIT_S = 180
+LIMIT_S = 900
 
 
 def driver_of(features: int) -> str:

@@ -19,7 +19,7 @@ from machine import Disk, die_with_parent
 PROGRAM = Path(__file__).with_name("lying_back_end.py")
 
 # The back end ends by itself when QEMU closes the connection.
-END_LIMIT_S = 10
+END_LIMIT_S = 60
 
 
 class LyingDisk:

@@ -29,7 +29,9 @@ from image import DiskImage
 QEMU = "qemu-system-x86_64"
 FIRMWARE_FOLDER = Path("/usr/share/OVMF")
 
-DEFAULT_LIMIT_S = 60.0
+# Nothing takes as long, even where several others want the processors too.
+DEFAULT_LIMIT_S = 180.0
+ANSWER_LIMIT_S = 60.0
 TAIL_LINES = 40
 POLL_S = 0.2
 TRACE_S = 0.005
@@ -276,7 +278,7 @@ def _connect(path: Path, deadline: float) -> socket.socket:
     """QEMU makes its socket shortly after its start."""
     while True:
         client = socket.socket(socket.AF_UNIX)
-        client.settimeout(5)
+        client.settimeout(ANSWER_LIMIT_S)
         try:
             client.connect(str(path))
             return client
@@ -430,6 +432,14 @@ class Machine:
                 raise MachineError(f"{text!r} not in the trace in time\n{self._evidence()}")
             time.sleep(TRACE_S)
 
+    def wait_until_reset(self) -> None:
+        """Until the last that was done to every virtio disk is a reset."""
+        disks = range(len(self._virtio_disks()))
+        while any(qemu_trace.statuses(self._events(), disk)[-1:] != [0] for disk in disks):
+            if time.monotonic() > self._deadline:
+                raise MachineError(f"a disk is not reset\n{self._evidence()}")
+            time.sleep(POLL_S)
+
     def wait_for_end(self) -> None:
         """Follow the serial line until QEMU exits by itself."""
         self.wait_until(lambda text: False)
@@ -474,6 +484,15 @@ class Machine:
                 self._keys.remove((pattern, keys))
                 self.press(keys)
                 return
+
+    def press_no_more_keys(self) -> None:
+        """What `keys` was to answer has passed."""
+        self._keys.clear()
+
+    def shorten_limit(self, limit_s: float) -> None:
+        """So long from now on, and no longer."""
+        self._limit_s = limit_s
+        self._deadline = time.monotonic() + limit_s
 
     def press(self, keys: bytes) -> None:
         """Type on the serial console."""
@@ -524,7 +543,7 @@ class Machine:
             except (MachineError, OSError):
                 pass  # it ended at the same moment
         try:
-            rest, _ = self._process.communicate(timeout=10)
+            rest, _ = self._process.communicate(timeout=ANSWER_LIMIT_S)
         except subprocess.TimeoutExpired:
             raise MachineError(f"QEMU does not end\n{self._evidence()}") from None
         self._serial += rest
@@ -537,7 +556,9 @@ class Machine:
         file = self._folder / "trace"
         if n_disks == 0 or not file.exists():
             return []
-        return qemu_trace.parse_trace(file.read_text(errors="replace"), n_disks)
+        text = file.read_text(errors="replace")
+        whole_lines = text[: text.rfind("\n") + 1]  # QEMU may be writing
+        return qemu_trace.parse_trace(whole_lines, n_disks)
 
     def _check(self, result: RunResult) -> None:
         """What holds in every run, whatever the test is about."""
@@ -570,6 +591,7 @@ def run_machine(
     disks: Sequence[Disk],
     *,
     until: str | Sequence[str] | None = None,
+    until_reset: bool = False,
     settle_s: float = 0,
     check: bool = True,
     **options: Any,
@@ -577,12 +599,15 @@ def run_machine(
     """Run a machine until all texts of `until` stood on its serial line, or until it ends.
 
     `options` are Machine's. Without `until` the machine must end by itself within the limit.
-    `settle_s` lets it go on for a while after the texts, for what makes no sound.
+    `until_reset` lets it go on after the texts until every virtio disk was reset, and `settle_s`
+    for a while after all that, for what is not to happen.
     """
     texts = [until] if isinstance(until, str) else list(until or [])
     with Machine(disks, **options) as machine:
         if texts:
             machine.wait_for(*texts)
+            if until_reset:
+                machine.wait_until_reset()
             time.sleep(settle_s)
         else:
             machine.wait_for_end()
@@ -593,11 +618,17 @@ class Shell:
     """The UEFI shell on the serial line: type a command, get what it printed."""
 
     _PROMPT = re.compile(r"^(?:Shell|[A-Za-z]+\d+:[^>\n]*)> $", re.M)
+    _READY = "ready-for-commands"
 
     def __init__(self, machine: Machine) -> None:
         """The machine must end in the shell, and no disk of it may have a startup.nsh."""
         self._machine = machine
         self._await_prompt(0)
+        # The key that ends the countdown may have come too late, and then makes a prompt of its own.
+        machine.press_no_more_keys()
+        start = self.begin(f"echo {self._READY}")
+        machine.wait_until(lambda text: f"\n{self._READY}\n" in text[start:])
+        self._await_prompt(self._machine.text.rindex(self._READY))
 
     def run(self, command: str) -> str:
         """Run one command; returns its output without the echo."""

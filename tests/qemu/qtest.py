@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-LIMIT_S = 10
+LIMIT_S = 60
 
 
 class Qtest:

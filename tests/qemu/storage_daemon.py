@@ -14,7 +14,7 @@ from image import DiskImage
 from machine import Disk, Qmp, die_with_parent
 
 DAEMON = "qemu-storage-daemon"
-START_LIMIT_S = 10
+START_LIMIT_S = 60
 GROUP = "slow"
 
 

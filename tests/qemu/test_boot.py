@@ -460,7 +460,10 @@ def test_given_kernel_that_only_exits_boot_services_when_started_then_every_devi
     )
 
     result = run_machine(
-        [Disk(image), Disk(bystander)], until="exit-boot-services: called", settle_s=1.0
+        [Disk(image), Disk(bystander)],
+        until="exit-boot-services: called",
+        until_reset=True,
+        settle_s=1,
     )
 
     assert "exit-boot-services: refused" not in result.text

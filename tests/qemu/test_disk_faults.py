@@ -28,7 +28,7 @@ from probe import (
 from qemu_trace import BackendDone, RequestDone, of_disk, writes
 
 KIB = 1024
-LIMIT_S = 120
+LIMIT_S = 600
 EIO, ENOSPC = 5, 28
 STATUS_IOERR = 1
 

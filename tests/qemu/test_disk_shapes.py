@@ -27,7 +27,7 @@ from probe import (
 from qemu_trace import Pop, statuses
 
 KIB = 1024
-LIMIT_S = 120
+LIMIT_S = 600
 N_MANY = 64
 
 # Read at once, it is more than one request.

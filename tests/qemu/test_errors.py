@@ -267,7 +267,10 @@ def test_given_failed_virtboot_when_next_option_exits_boot_services_then_no_exce
 
     # An event that virtboot left behind would run code that is gone: no run may have an exception.
     result = run(
-        [Disk(image) for image in images], until="exit-boot-services: called", settle_s=1
+        [Disk(image) for image in images],
+        until="exit-boot-services: called",
+        until_reset=True,
+        settle_s=1,
     )
 
     result.assert_ordered("not found", GIVEN_BACK, REFUSED, "exit-boot-services: called")
@@ -347,6 +350,21 @@ def test_given_memory_in_pieces_when_started_then_the_kernel_is_refused_and_the_
     assert 0 < largest < 32
     assert "give the machine more memory" in error
     result.assert_ordered("scatter-pages: done", error, GIVEN_BACK, REFUSED, marker(1))
+
+
+# The last ones are about where Debian's kernel begins to fit.
+@pytest.mark.parametrize("memory_mib", [112, 128, 142, 144, 146])
+def test_given_little_memory_when_started_then_the_kernel_is_refused_or_runs(
+    memory_mib: int, debian_image: DiskImage
+) -> None:
+    with Machine([Disk(debian_image)], memory_mib=memory_mib, never=WRONG_OUTCOMES[1:]) as machine:
+        machine.wait_until(lambda text: "userspace reached" in text or REFUSED in text)
+        text = machine.finish().text
+
+    if "userspace reached" not in text:
+        (error,) = error_lines(text)
+        assert "not enough memory in one piece" in error
+        assert GIVEN_BACK in text
 
 
 def test_given_initrd_larger_than_memory_when_started_then_memory_is_the_reason(

@@ -87,7 +87,7 @@ def run_sweeps(
     checksum = virtio.sha256()
     under_test = Disk(virtio, boot=False, may_change=may_change, options=options)
     disks = [Disk(ahci, bus="ahci"), under_test]
-    result = run_machine(disks, until="fail-calls: done", limit_s=120)
+    result = run_machine(disks, until="fail-calls: done", limit_s=600)
     assert virtio.sha256() == checksum
     return result, virtio
 

@@ -21,7 +21,7 @@ from image import (
     build_image,
     payload_initramfs,
 )
-from machine import Disk, Machine, MachineError, Shell, plain_text, run_machine
+from machine import SHELL_COUNTDOWN, Disk, Machine, MachineError, Shell, plain_text, run_machine
 from qemu_trace import (
     Notify,
     Read,
@@ -155,13 +155,38 @@ def test_given_text_that_never_comes_when_waited_for_then_the_limit_ends_the_mac
 ) -> None:
     image = build_image(folder / "disk.img", {}, size_mib=70)
 
-    with Machine([Disk(image)], limit_s=15) as machine:
-        with pytest.raises(MachineError, match="time limit of 15 s") as failure:
+    with Machine([Disk(image)]) as machine:
+        machine.wait_for("BdsDxe")
+        machine.shorten_limit(2)
+        with pytest.raises(MachineError, match="time limit of 2 s") as failure:
             machine.wait_for("never printed")
 
     assert "BdsDxe" in str(failure.value), "the message shows the end of the serial line"
     with pytest.raises(ProcessLookupError):
         os.kill(machine.pid, 0)
+
+
+def test_given_disk_that_is_not_reset_when_waited_for_then_the_limit_ends_the_machine(
+    folder: Path,
+) -> None:
+    image = build_image(folder / "disk.img", {}, size_mib=70)
+
+    with Machine([Disk(image)]) as machine:
+        Shell(machine)
+        machine.shorten_limit(1)
+        with pytest.raises(MachineError, match="a disk is not reset"):
+            machine.wait_until_reset()
+
+
+def test_given_more_prompts_than_commands_when_the_shell_is_used_then_answers_are_not_mixed_up(
+    folder: Path,
+) -> None:
+    image = build_image(folder / "disk.img", {}, size_mib=70)
+    countdown, key = SHELL_COUNTDOWN
+
+    with Machine([Disk(image)], keys=[(countdown, key * 5)]) as machine:
+        shell = Shell(machine)
+        assert [shell.run(f"echo {word}") for word in ("one", "two")] == ["one", "two"]
 
 
 HOLD_A_MACHINE = """\
