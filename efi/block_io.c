@@ -99,11 +99,11 @@ EFI_STATUS block_io_run(struct block_io *block_io, struct virtio_blk_transfer *t
 {
     EFI_TPL old_tpl = BS->RaiseTPL(TPL_NOTIFY);
 
-    vio_status result = block_io_carry_out(block_io, transfer);
+    EFI_STATUS status = block_io_status(block_io, block_io_carry_out(block_io, transfer));
     if (block_io->n_outstanding)
         block_io2_serve(block_io);
-    BS->RestoreTPL(old_tpl);
-    return block_io_status(block_io, result);
+    BS->RestoreTPL(old_tpl); /* whoever runs now may close the disk */
+    return status;
 }
 
 /* A call that has nothing to do looks for what others are waiting for. */
