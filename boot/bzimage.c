@@ -2,6 +2,8 @@
 
 #include "boot/bzimage.h"
 
+#include "boot/bytes.h"
+
 /* Offsets from the start of the file. */
 #define BZIMAGE_BOOT_FLAG        0x1fe /* 16 bits */
 #define BZIMAGE_HEADER           0x202 /* 32 bits */
@@ -15,31 +17,22 @@
 #define BZIMAGE_HEADER_MAGIC    0x53726448 /* "HdrS" */
 #define BZIMAGE_VERSION_2_10    0x020a     /* the first with init_size */
 
-static uint32_t bzimage_get16(const uint8_t *file, size_t offset)
-{
-    return (uint32_t)(file[offset] | file[offset + 1] << 8);
-}
-
-static uint32_t bzimage_get32(const uint8_t *file, size_t offset)
-{
-    return bzimage_get16(file, offset) | bzimage_get16(file, offset + 2) << 16;
-}
-
 bool bzimage_find_need(const void *file, size_t bytes, uint32_t loaded,
                        struct bzimage_need *ret_need)
 {
+    const uint8_t *data = file;
     struct bzimage_need need;
     uint32_t init_bytes;
 
     if (bytes < BZIMAGE_HEADER_END ||
-        bzimage_get16(file, BZIMAGE_BOOT_FLAG) != BZIMAGE_BOOT_FLAG_MAGIC ||
-        bzimage_get32(file, BZIMAGE_HEADER) != BZIMAGE_HEADER_MAGIC ||
-        bzimage_get16(file, BZIMAGE_VERSION) < BZIMAGE_VERSION_2_10)
+        bytes_get16(data + BZIMAGE_BOOT_FLAG) != BZIMAGE_BOOT_FLAG_MAGIC ||
+        bytes_get32(data + BZIMAGE_HEADER) != BZIMAGE_HEADER_MAGIC ||
+        bytes_get16(data + BZIMAGE_VERSION) < BZIMAGE_VERSION_2_10)
         return false;
-    init_bytes = bzimage_get32(file, BZIMAGE_INIT_SIZE);
-    need.lowest = bzimage_get32(file, BZIMAGE_PREF_ADDRESS) |
-                  (uint64_t)bzimage_get32(file, BZIMAGE_PREF_ADDRESS + 4) << 32;
-    need.alignment = bzimage_get32(file, BZIMAGE_KERNEL_ALIGNMENT);
+    init_bytes = bytes_get32(data + BZIMAGE_INIT_SIZE);
+    need.lowest = bytes_get32(data + BZIMAGE_PREF_ADDRESS) |
+                  (uint64_t)bytes_get32(data + BZIMAGE_PREF_ADDRESS + 4) << 32;
+    need.alignment = bytes_get32(data + BZIMAGE_KERNEL_ALIGNMENT);
     if (init_bytes <= loaded || need.alignment == 0 || (need.alignment & (need.alignment - 1)) != 0)
         return false;
     need.bytes = (init_bytes + need.alignment - 1) & -need.alignment;

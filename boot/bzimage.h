@@ -6,7 +6,7 @@
  * it, over the running firmware. So whoever starts a kernel looks first.
  * Spec:      The Linux/x86 Boot Protocol, "The Real-Mode Kernel Header" and "Details of Header
  *            Fields"; protocol 2.10 and later.
- * Knows:     nothing.
+ * Knows:     boot/bytes.h.
  * Ownership: reads the file during the call, keeps nothing.
  * Trust:     every field may hold anything. A header that makes no sense is none.
  */

@@ -6,6 +6,8 @@
 
 #include <stdbool.h>
 
+#include "boot/bytes.h"
+
 /* A header that starts later than this is rather some other file that begins with "MZ". */
 #define PE_MAX_LFANEW (1024u * 1024)
 
@@ -22,12 +24,12 @@ struct pe_file {
 
 static uint32_t pe_get16(const struct pe_file *file, size_t offset)
 {
-    return (uint32_t)(file->data[offset] | file->data[offset + 1] << 8);
+    return bytes_get16(file->data + offset);
 }
 
 static uint32_t pe_get32(const struct pe_file *file, size_t offset)
 {
-    return pe_get16(file, offset) | pe_get16(file, offset + 2) << 16;
+    return bytes_get32(file->data + offset);
 }
 
 static bool pe_is_power_of_two(uint32_t value)

@@ -2,7 +2,7 @@
  * Checks an EFI application before the firmware's LoadImage sees it. There is firmware that
  * verifies the signature only and then jumps wherever the headers say.
  * Spec:      Microsoft PE Format (see boot/pe_spec.h). UEFI 2.10, 2.1.1 UEFI Images.
- * Knows:     boot/pe_spec.h, boot/status.h.
+ * Knows:     boot/bytes.h, boot/pe_spec.h, boot/status.h.
  * Ownership: reads the file during the call, keeps nothing.
  * Trust:     every field may hold anything. What is checked is the headers' truth about places and
  *            sizes; not the signature, which is LoadImage's affair, and not the code.
