@@ -149,6 +149,67 @@ static void given_device_gone_when_read_then_no_media_before_anybody_refreshes(v
     fake_platform_assert_quarantined(&efi_disk.platform, 3);
 }
 
+/* By somebody else, while a read waits: so the memory is free, and a reset brings it up again. */
+static void reset_device(struct fake_blk_device *device)
+{
+    device->transport.status = 0;
+    device->on_wait = NULL;
+}
+
+static void given_device_that_comes_back_when_reset_then_its_media_does_too(void **state)
+{
+    (void)state;
+    efi_disk_open(true);
+    EFI_BLOCK_IO_PROTOCOL *io = efi_disk_io();
+    efi_disk.device.lie = FAKE_BLK_NEVER;
+    efi_disk.device.on_wait = reset_device;
+    assert_int_equal(read_block(0), EFI_NO_MEDIA);
+    assert_false(MEDIA.MediaPresent);
+    efi_disk.device.lie = FAKE_BLK_HONEST;
+
+    assert_int_equal(io->Reset(io, TRUE), EFI_SUCCESS);
+
+    assert_true(MEDIA.MediaPresent);
+    assert_int_equal(read_block(0), EFI_SUCCESS);
+    efi_assert_was_read(0, 1);
+    assert_false(block_io_refresh(&efi_disk.block_io));
+}
+
+#define SOMEBODY_ELSES 7
+
+/* As if he had closed the disk, and somebody else had its memory. */
+static VOID EFIAPI take_memory(EFI_EVENT event, VOID *context)
+{
+    (void)event;
+    (void)context;
+    MEDIA.MediaPresent = SOMEBODY_ELSES;
+}
+
+static void given_disk_that_is_closed_when_a_read_ends_then_it_is_not_touched_any_more(void **state)
+{
+    EFI_BLOCK_IO2_TOKEN token = {0};
+    EFI_BLOCK_IO2_PROTOCOL *io2;
+
+    (void)state;
+    efi_disk_open(true);
+    io2 = efi_disk_io2();
+    assert_int_equal(
+        BS->CreateEvent(EVT_NOTIFY_SIGNAL, TPL_CALLBACK, take_memory, NULL, &token.Event),
+        EFI_SUCCESS);
+    assert_int_equal(
+        io2->ReadBlocksEx(io2, efi_disk_media_id(), 1, &token, BLOCK, efi_disk_place(1)),
+        EFI_SUCCESS);
+    efi_disk.device.transport.lie = FAKE_GONE;
+
+    assert_int_equal(read_block(0), EFI_NO_MEDIA);
+
+    assert_int_equal(token.TransactionStatus, EFI_NO_MEDIA);
+    assert_int_equal(MEDIA.MediaPresent, SOMEBODY_ELSES);
+    assert_int_equal(BS->CloseEvent(token.Event), EFI_SUCCESS);
+    efi_disk_close();
+    fake_platform_assert_quarantined(&efi_disk.platform, 3);
+}
+
 /* A recovery brings the device up again, and that may find another disk. */
 static void given_disk_that_changed_while_reset_when_refreshed_then_noticed(void **state)
 {
@@ -348,6 +409,8 @@ int main(void)
         EFI_DISK_TEST(given_absurd_capacity_when_refreshed_then_no_media_until_it_makes_sense),
         EFI_DISK_TEST(given_device_gone_when_refreshed_then_no_media_and_changed_once),
         EFI_DISK_TEST(given_device_gone_when_read_then_no_media_before_anybody_refreshes),
+        EFI_DISK_TEST(given_device_that_comes_back_when_reset_then_its_media_does_too),
+        EFI_DISK_TEST(given_disk_that_is_closed_when_a_read_ends_then_it_is_not_touched_any_more),
         EFI_DISK_TEST(given_disk_that_changed_while_reset_when_refreshed_then_noticed),
         EFI_DISK_TEST(given_reading_ahead_when_media_changes_then_nothing_of_it_is_used),
         EFI_DISK_TEST(given_caller_at_callback_when_refreshed_then_runs_at_notify_and_restores),
