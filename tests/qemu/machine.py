@@ -627,8 +627,9 @@ class Shell:
         # The key that ends the countdown may have come too late, and then makes a prompt of its own.
         machine.press_no_more_keys()
         start = self.begin(f"echo {self._READY}")
-        machine.wait_until(lambda text: f"\n{self._READY}\n" in text[start:])
-        self._await_prompt(self._machine.text.rindex(self._READY))
+        if not machine.wait_until(lambda text: f"\n{self._READY}\n" in text[start:]):
+            raise MachineError("QEMU ended in the UEFI shell")
+        self._await_prompt(machine.text.rindex(self._READY))
 
     def run(self, command: str) -> str:
         """Run one command; returns its output without the echo."""

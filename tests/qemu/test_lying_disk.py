@@ -290,7 +290,7 @@ def test_given_lying_disks_when_boot_services_end_then_each_has_been_reset(
 
 
 def exit_boot_services(*disks: Disk, **options: Any) -> RunResult:
-    """The program says so just before it calls it."""
+    """Until all disks are reset: the program says something before it calls ExitBootServices()."""
     result = run_machine(disks, until="exit-boot-services: called", until_reset=True, **options)
     assert "exit-boot-services: refused" not in result.text
     return result
