@@ -127,9 +127,9 @@ EFI_STATUS block_io_do_reset(struct block_io *block_io, BOOLEAN extended_verific
         read_ahead_drop(&block_io->read_ahead);
         result = virtio_blk_reset(blk);
         block_io2_signal(block_io);
+        /* Whatever else has changed is told at the next refresh. */
         if (result == VIO_OK)
-            block_io->media.MediaPresent =
-                block_io->was_present; /* more is told at the next refresh */
+            block_io->media.MediaPresent = block_io->was_present;
     }
     BS->RestoreTPL(old_tpl);
     /*
