@@ -468,9 +468,40 @@ static void given_tick_in_blocking_call_when_answered_then_signalled_behind_it(v
     efi_assert_was_read(500, 1);
 }
 
+/* 13.9.1: an IoAlign of 0 means that buffers may lie anywhere. */
+static void given_buffers_at_odd_addresses_when_read_and_written_then_as_any_other(void **state)
+{
+    uint8_t *odd = efi_disk.buffer + 1, *other = efi_disk.buffer + 64 * BLOCK + 3;
+    const UINTN bytes = 24 * BLOCK;
+
+    (void)state;
+    efi_disk_open(false);
+    EFI_BLOCK_IO_PROTOCOL *io = efi_disk_io();
+    EFI_BLOCK_IO2_PROTOCOL *io2 = efi_disk_io2();
+    UINT32 id = efi_disk_media_id();
+    assert_int_equal(io->Media->IoAlign, 0);
+
+    assert_int_equal(io->ReadBlocks(io, id, 5, bytes, odd), EFI_SUCCESS);
+    assert_int_equal(io2->ReadBlocksEx(io2, id, 300, efi_token(0), bytes, other), EFI_SUCCESS);
+    efi_tick_until_signalled(0);
+
+    efi_assert_signalled(0, EFI_SUCCESS);
+    assert_memory_equal(odd, efi_disk_image(5), bytes);
+    assert_memory_equal(other, efi_disk_image(300), bytes);
+
+    assert_int_equal(io->WriteBlocks(io, id, 700, bytes, odd), EFI_SUCCESS);
+    assert_int_equal(io2->WriteBlocksEx(io2, id, 800, efi_token(1), bytes, other), EFI_SUCCESS);
+    efi_tick_until_signalled(1);
+
+    efi_assert_signalled(1, EFI_SUCCESS);
+    assert_memory_equal(efi_disk_image(700), odd, bytes);
+    assert_memory_equal(efi_disk_image(800), other, bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        EFI_DISK_TEST(given_buffers_at_odd_addresses_when_read_and_written_then_as_any_other),
         EFI_DISK_TEST(given_each_bad_argument_when_started_then_its_status_and_nothing_else),
         EFI_DISK_TEST(given_zero_length_when_started_then_signalled_at_once_and_no_request),
         EFI_DISK_TEST(given_no_event_when_read_written_and_flushed_then_done_on_return),
