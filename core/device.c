@@ -163,6 +163,63 @@ static vio_status device_confirm_features(struct vio_device *device, uint64_t fe
     return VIO_OK;
 }
 
+static vio_status device_route_config(struct vio_device *device, uint16_t vector)
+{
+    const struct vio_transport *transport = device->transport;
+
+    vio_status status = transport->ops->route_config_interrupt(transport->context, vector);
+    /* Without it a change is seen later, by looking. */
+    if (status == VIO_ERR_NO_VECTOR)
+        status = transport->ops->route_config_interrupt(transport->context, VIO_NO_VECTOR);
+    return status;
+}
+
+vio_status vio_device_route_interrupts(struct vio_device *device, unsigned n_queues)
+{
+    const struct vio_interrupts *interrupts = &device->platform->interrupts;
+
+    if (interrupts->n_vectors > n_queues)
+        device->interrupt_use = VIO_OWN_VECTORS;
+    else if (interrupts->n_vectors)
+        device->interrupt_use = VIO_SHARED_VECTOR;
+    else
+        device->interrupt_use = interrupts->has_line ? VIO_LINE : VIO_POLLED;
+    uint16_t vector = interrupts->n_vectors ? 0 : VIO_NO_VECTOR;
+    vio_status status = device_route_config(device, vector);
+    if (status != VIO_OK)
+        return device_fail(device, status, "the device refused the configuration vector", vector);
+    return VIO_OK;
+}
+
+static uint16_t device_queue_vector(const struct vio_device *device, uint16_t index)
+{
+    switch (device->interrupt_use) {
+    case VIO_OWN_VECTORS:
+        return (uint16_t)(1 + index);
+    case VIO_SHARED_VECTOR:
+        return 0;
+    default:
+        return VIO_NO_VECTOR;
+    }
+}
+
+/* 4.1.5.1.2.2: a refused vector is tried again with fewer, and then without. */
+static vio_status device_enable_queue(struct vio_device *device, const struct vio_queue_plan *plan,
+                                      uint16_t size)
+{
+    const struct vio_transport *transport = device->transport;
+    struct virtqueue_addresses addresses = virtqueue_addresses(plan->vq);
+
+    for (;;) {
+        uint16_t vector = device_queue_vector(device, plan->index);
+        vio_status status =
+            transport->ops->enable_queue(transport->context, plan->index, size, &addresses, vector);
+        if (status != VIO_ERR_NO_VECTOR || vector == VIO_NO_VECTOR)
+            return status;
+        device->interrupt_use = vector == 0 ? VIO_POLLED : VIO_SHARED_VECTOR;
+    }
+}
+
 vio_status vio_device_set_up_queue(struct vio_device *device, const struct vio_queue_plan *plan)
 {
     const struct vio_transport *transport = device->transport;
@@ -187,9 +244,7 @@ vio_status vio_device_set_up_queue(struct vio_device *device, const struct vio_q
     if (status != VIO_OK)
         return device_fail(device, status, "no ring can be made of the size", size);
 
-    struct virtqueue_addresses addresses = virtqueue_addresses(plan->vq);
-    status = transport->ops->enable_queue(transport->context, plan->index, size, &addresses,
-                                          plan->vector);
+    status = device_enable_queue(device, plan, size);
     if (status != VIO_OK)
         return device_fail(device, status, "the device refused the set-up of queue", plan->index);
     return VIO_OK;
@@ -199,14 +254,11 @@ vio_status vio_device_set_up_queue(struct vio_device *device, const struct vio_q
 static vio_status device_set_up_queues(struct vio_device *device,
                                        const struct vio_bring_up_plan *plan)
 {
-    const struct vio_transport *transport = device->transport;
-
-    vio_status status = transport->ops->route_config_interrupt(transport->context, VIO_NO_VECTOR);
-    if (status != VIO_OK)
-        return device_fail(device, status, "the device refused the configuration vector",
-                           VIO_NO_VECTOR);
     if (plan->set_up_queues)
         return plan->set_up_queues(device, plan->context);
+    vio_status status = vio_device_route_interrupts(device, plan->n_queues);
+    if (status != VIO_OK)
+        return status;
     for (unsigned i = 0; i < plan->n_queues; i++) {
         status = vio_device_set_up_queue(device, &plan->queues[i]);
         if (status != VIO_OK)

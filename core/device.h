@@ -42,12 +42,21 @@ struct vio_failure {
     bool value_is_valid; /**< false: the text says all */
 };
 
+/** How a device tells that it is done. */
+enum vio_interrupt_use {
+    VIO_POLLED,        /**< it does not: some queue has no interrupt, or none was made ready */
+    VIO_LINE,          /**< one line for all, without vectors */
+    VIO_SHARED_VECTOR, /**< vector 0 for whatever has no vector of its own */
+    VIO_OWN_VECTORS,   /**< vector 0 for the configuration, 1 + its number for each queue */
+};
+
 struct vio_device {
     const struct vio_transport *transport;
     const struct vio_platform *platform;
-    uint64_t offered;           /**< features that the device offers */
-    uint64_t accepted;          /**< features that are in force; 0 before FEATURES_OK */
-    uint32_t config_generation; /**< of what vio_device_read_config() read last */
+    uint64_t offered;                     /**< features that the device offers */
+    uint64_t accepted;                    /**< features that are in force; 0 before FEATURES_OK */
+    uint32_t config_generation;           /**< of what vio_device_read_config() read last */
+    enum vio_interrupt_use interrupt_use; /**< settled when the queues are set up */
     struct vio_failure failure;
 };
 
@@ -61,7 +70,6 @@ struct vio_queue_plan {
     const struct vio_dma *indirect; /**< virtqueue_indirect_bytes(), or NULL for none */
     uint16_t indirect_entries;
     uint16_t direct_max; /**< see virtqueue_config; of a smaller queue as large a part */
-    uint16_t vector;     /**< VIO_NO_VECTOR when polled */
 };
 
 /** What a driver wants of a device. */
@@ -78,7 +86,7 @@ struct vio_bring_up_plan {
     unsigned n_queues;
     /**
      * Instead of queues, for who has to ask the device about them first: calls
-     * vio_device_set_up_queue() for each. NULL: queues are all.
+     * vio_device_route_interrupts() and then vio_device_set_up_queue() for each. NULL: queues are all.
      */
     vio_status (*set_up_queues)(struct vio_device *device, void *context);
 };
@@ -116,8 +124,20 @@ VIO_MUST_CHECK vio_status vio_device_bring_up(struct vio_device *device,
 VIO_MUST_CHECK vio_status vio_device_reset(struct vio_device *device);
 
 /**
+ * Decide which interrupts the device is to use, of those that the platform has made ready, and route
+ * the one for configuration changes (4.1.5.1.2 MSI-X Vector Configuration). Without enough vectors for
+ * all, all share the first. A device that refuses the one for its configuration goes without.
+ *
+ * @param device    features settled
+ * @param n_queues  that are to be set up, with numbers from 0
+ * @return VIO_OK, or what the transport returned
+ */
+VIO_MUST_CHECK vio_status vio_device_route_interrupts(struct vio_device *device, unsigned n_queues);
+
+/**
  * Make a queue and have the device use it: step 7 of 3.1.1 for one queue, and again after
- * vio_device_reset_queue(), where size, memory and vector may be others (2.6.1.2).
+ * vio_device_reset_queue(), where size and memory may be others (2.6.1.2). A queue whose vector is
+ * refused gets the shared one; if that is refused, the device is polled.
  *
  * @param device  features settled; the queue is not enabled
  * @param plan    only read during the call; chains of the queue's former life are drained

@@ -68,10 +68,34 @@ struct vio_platform_ops {
     /** Microseconds since some moment in the past. */
     uint64_t (*now_us)(void *context);
     /**
-     * Wait for a while, at most @p limit_us: the caller looks for a completion before and after. A
-     * platform with interrupts sleeps until one arrives; one without spins briefly and returns.
+     * Wait for a moment, at most @p limit_us, without giving the processor away: the caller looks
+     * for what he waits for before and after.
      */
     void (*wait)(void *context, uint64_t limit_us);
+    /**
+     * Give the processor away until the device has raised an interrupt since the last call, at most
+     * VIO_SLEEP_LIMIT_US; other things may end it too. The caller asks for the interrupt before,
+     * looks for what he waits for, and calls this only if it is not there.
+     *
+     * @return VIO_SLEPT, with VIO_SLEPT_CONFIG if an interrupt spoke of the device's configuration;
+     *         0: that is not possible, or not now, and no time has passed
+     */
+    unsigned (*sleep)(void *context);
+};
+
+/** What vio_platform_ops.sleep() says. */
+#define VIO_SLEPT        1u
+#define VIO_SLEPT_CONFIG 2u
+
+/** Longest sleep: a lost interrupt costs no more. */
+#define VIO_SLEEP_LIMIT_US 100000u
+
+/** What the surroundings have made ready of a device's interrupts; all zero: nothing. */
+struct vio_interrupts {
+    /** Vectors that the device may be told to use: 0 .. n_vectors - 1 (4.1.5.1.2). */
+    uint16_t n_vectors;
+    /** Without vectors: all interrupts of the device come over one line (4.1.4.5). */
+    bool has_line;
 };
 
 struct vio_platform {
@@ -83,6 +107,7 @@ struct vio_platform {
      * same memory by the same addresses as we do (6 Reserved Feature Bits).
      */
     bool pointers_are_physical;
+    struct vio_interrupts interrupts;
 };
 
 static inline bool vio_platform_is_complete(const struct vio_platform *platform)
@@ -90,7 +115,7 @@ static inline bool vio_platform_is_complete(const struct vio_platform *platform)
     const struct vio_platform_ops *ops = platform->ops;
 
     return ops && ops->alloc && ops->free && ops->dma_alloc && ops->dma_free && ops->map &&
-           ops->unmap && ops->now_us && ops->wait;
+           ops->unmap && ops->now_us && ops->wait && ops->sleep;
 }
 
 /**

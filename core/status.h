@@ -22,6 +22,7 @@ typedef enum vio_status {
     /* Resources. */
     VIO_ERR_NO_MEMORY,  /**< the platform has no memory or no mapping left */
     VIO_ERR_QUEUE_FULL, /**< not enough free descriptors; pop some used chains and retry */
+    VIO_ERR_NO_VECTOR,  /**< the device has no resources for this interrupt vector */
     VIO_EMPTY,          /**< nothing used to pop: no failure, the normal answer while waiting */
 
     /* The device's fault. */

@@ -37,14 +37,18 @@ struct vio_transport_ops {
     uint64_t (*get_device_features)(void *context);
     void (*set_driver_features)(void *context, uint64_t features);
 
-    /** Largest size the device takes for this queue; 0: there is no such queue. */
+    /**
+     * Largest size the device takes for this queue, by a legacy interface the one that it has; 0:
+     * there is no such queue.
+     */
     uint16_t (*get_queue_size_max)(void *context, uint16_t index);
     /**
      * Program size, interrupt vector and addresses, then enable the queue, in this order.
      *
-     * @return VIO_ERR_DEVICE if the device does not take the size or the vector, or the notification
-     *         address lies outside its registers; VIO_ERR_UNSUPPORTED if the queue was enabled
-     *         already, or the transport cannot drive so many
+     * @return VIO_ERR_NO_VECTOR if the device refused the vector (4.1.5.1.2): the queue is not
+     *         enabled, and can be with another one; VIO_ERR_DEVICE if it does not take the size, or
+     *         the notification address lies outside its registers; VIO_ERR_UNSUPPORTED if the queue
+     *         was enabled already, or the transport cannot drive so many, or not at this address
      */
     vio_status (*enable_queue)(void *context, uint16_t index, uint16_t size,
                                const struct virtqueue_addresses *addresses, uint16_t vector);
@@ -75,7 +79,7 @@ struct vio_transport_ops {
     /**
      * Vector for configuration changes; VIO_NO_VECTOR for none.
      *
-     * @return VIO_ERR_DEVICE if the device refused it
+     * @return VIO_ERR_NO_VECTOR if the device refused it
      */
     vio_status (*route_config_interrupt)(void *context, uint16_t vector);
     /** 4.1.4.5 ISR status capability. Bit 0: used buffers, bit 1: configuration. Reading clears. */
@@ -91,6 +95,12 @@ struct vio_transport_ops {
 struct vio_transport {
     const struct vio_transport_ops *ops;
     void *context;
+    /**
+     * The device is driven by its legacy interface (1.3.1 Legacy Interface: Terminology): only
+     * feature bits 0 to 31, no FEATURES_OK, no generation of the configuration space, a queue whose
+     * size is the device's and whose parts lie in one piece (2.7.2), known by its start.
+     */
+    bool is_legacy;
 };
 
 static inline bool vio_transport_is_complete(const struct vio_transport *transport)

@@ -257,7 +257,6 @@ vio_status blk_setup_queue(struct virtio_blk *blk, uint16_t index)
         .indirect = &tables,
         .indirect_entries = BLK_CHAIN_BUFFERS_MAX,
         .direct_max = size / SETUP_DIRECT_SHARE,
-        .vector = VIO_NO_VECTOR,
     };
 
     return vio_device_set_up_queue(&blk->device, &plan);
@@ -281,7 +280,7 @@ static vio_status setup_queues(struct vio_device *device, void *context)
     if (n_wanted > BLK_QUEUES_MAX)
         n_wanted = BLK_QUEUES_MAX;
     blk->info.queue_size = size ? size : 1;
-    vio_status status = VIO_OK;
+    vio_status status = vio_device_route_interrupts(device, n_wanted);
     while (n_used < n_wanted && status == VIO_OK) {
         status = blk_setup_queue(blk, n_used);
         /* One that holds no request is left alone; the first is judged with all limits. */

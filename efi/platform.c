@@ -104,6 +104,13 @@ static void platform_wait(void *context, uint64_t limit_us)
         clock_relax();
 }
 
+/* Interrupts are not routed yet. */
+static unsigned platform_sleep(void *context)
+{
+    (void)context;
+    return 0;
+}
+
 static const struct vio_platform_ops platform_ops = {
     .alloc = platform_alloc,
     .free = platform_free,
@@ -113,6 +120,7 @@ static const struct vio_platform_ops platform_ops = {
     .unmap = platform_unmap,
     .now_us = platform_now_us,
     .wait = platform_wait,
+    .sleep = platform_sleep,
 };
 
 struct vio_platform platform_make(EFI_PCI_IO_PROTOCOL *pci_io)

@@ -13,6 +13,7 @@ static const struct {
     [VIO_ERR_ABORTED] = {EFI_ABORTED, "the device was reset"},
     [VIO_ERR_NO_MEMORY] = {EFI_OUT_OF_RESOURCES, "out of memory"},
     [VIO_ERR_QUEUE_FULL] = {EFI_OUT_OF_RESOURCES, "the queue is full"},
+    [VIO_ERR_NO_VECTOR] = {EFI_OUT_OF_RESOURCES, "the device refused an interrupt vector"},
     [VIO_EMPTY] = {EFI_NOT_READY, "nothing there yet"},
     [VIO_ERR_IO] = {EFI_DEVICE_ERROR, "I/O error"},
     [VIO_ERR_DEVICE] = {EFI_DEVICE_ERROR, "the device breaks the specification"},

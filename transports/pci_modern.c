@@ -95,7 +95,7 @@ static vio_status pci_write_vector(const struct pci_modern *pci, uint64_t offset
     reg_write16(&pci->common, offset, vector);
     if (vector == VIO_NO_VECTOR)
         return VIO_OK;
-    return reg_read16(&pci->common, offset) == vector ? VIO_OK : VIO_ERR_DEVICE;
+    return reg_read16(&pci->common, offset) == vector ? VIO_OK : VIO_ERR_NO_VECTOR;
 }
 
 static vio_status pci_enable_queue(void *context, uint16_t index, uint16_t size,

@@ -28,6 +28,7 @@ enum fake_event_kind {
     FAKE_MAP,
     FAKE_UNMAP,
     FAKE_WAIT,
+    FAKE_SLEEP,
     /* transport; at = queue, offset or vector */
     FAKE_STATUS_READ,
     FAKE_STATUS_WRITE,

@@ -176,6 +176,23 @@ static void fake_wait(void *context, uint64_t limit_us)
         fake->on_wait(fake->on_wait_context);
 }
 
+static unsigned fake_sleep(void *context)
+{
+    struct fake_platform *fake = context;
+    unsigned config = fake->slept_config ? VIO_SLEPT_CONFIG : 0;
+
+    if (!fake->can_sleep)
+        return 0;
+    if (++fake->sleeps > FAKE_WAITS_MAX)
+        fail_msg("an endless sleep");
+    fake->now_us += fake->sleep_us;
+    fake->slept_config = false;
+    fake_log_add((struct fake_event){.kind = FAKE_SLEEP});
+    if (fake->on_sleep)
+        fake->on_sleep(fake->on_sleep_context);
+    return VIO_SLEPT | config;
+}
+
 static const struct vio_platform_ops fake_platform_ops = {
     .alloc = fake_alloc,
     .free = fake_free,
@@ -185,6 +202,7 @@ static const struct vio_platform_ops fake_platform_ops = {
     .unmap = fake_unmap,
     .now_us = fake_now_us,
     .wait = fake_wait,
+    .sleep = fake_sleep,
 };
 
 void fake_platform_init(struct fake_platform *fake)

@@ -36,6 +36,13 @@ struct fake_platform {
     void *on_wait_context;
     unsigned waits;
 
+    bool can_sleep;    /**< else sleep() says 0 */
+    uint64_t sleep_us; /**< by which a sleep moves the clock */
+    bool slept_config; /**< the next sleep ends by a configuration change */
+    void (*on_sleep)(void *context);
+    void *on_sleep_context;
+    unsigned sleeps;
+
     /* With platform.pointers_are_physical: what the device reaches by its pointer. */
     uint8_t *lent;
     size_t lent_bytes;

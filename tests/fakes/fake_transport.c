@@ -106,6 +106,15 @@ static void fake_check_addresses(const struct virtqueue_addresses *addresses)
     assert_int_equal(addresses->device_area % 4, 0);
 }
 
+static vio_status fake_take_vector(const struct fake_transport *fake, uint16_t vector)
+{
+    if (vector == VIO_NO_VECTOR)
+        return VIO_OK;
+    if (vector >= 64 || !(fake->vectors >> vector & 1))
+        fail_msg("there is no vector %u", vector);
+    return fake->vectors_refused >> vector & 1 ? VIO_ERR_NO_VECTOR : VIO_OK;
+}
+
 static vio_status fake_enable_queue(void *context, uint16_t index, uint16_t size,
                                     const struct virtqueue_addresses *addresses, uint16_t vector)
 {
@@ -125,6 +134,8 @@ static vio_status fake_enable_queue(void *context, uint16_t index, uint16_t size
     if (queue->enabled || queue->resetting)
         fail_msg("queue %u was enabled while it was in use", index);
     fake_check_addresses(addresses);
+    if (fake_take_vector(fake, vector) != VIO_OK)
+        return VIO_ERR_NO_VECTOR;
     queue->size = size;
     queue->vector = vector;
     queue->addresses = *addresses;
@@ -236,7 +247,12 @@ static vio_status fake_route_config_interrupt(void *context, uint16_t vector)
     struct fake_transport *fake = context;
 
     fake_log_add((struct fake_event){.kind = FAKE_CONFIG_VECTOR, .at = vector});
-    return fake->lie == FAKE_REFUSES_VECTOR ? VIO_ERR_DEVICE : VIO_OK;
+    if (fake->lie == FAKE_REFUSES_CONFIG_VECTOR)
+        return VIO_ERR_DEVICE;
+    vio_status status = fake_take_vector(fake, vector);
+    if (status == VIO_OK)
+        fake->config_vector = vector;
+    return status;
 }
 
 static uint8_t fake_read_interrupt_status(void *context)

@@ -15,15 +15,15 @@
 /** How the device misbehaves. */
 enum fake_transport_lie {
     FAKE_HONEST,
-    FAKE_GONE,             /**< all registers read as all ones */
-    FAKE_RESET_STUCK,      /**< status never becomes 0 */
-    FAKE_RESET_SLOW,       /**< status becomes 0 at the lie_count-th read after the reset */
-    FAKE_NEEDS_RESET,      /**< DEVICE_NEEDS_RESET is set */
-    FAKE_REFUSES_FEATURES, /**< FEATURES_OK does not stick */
-    FAKE_REFUSES_VECTOR,   /**< of configuration changes */
-    FAKE_REFUSES_QUEUE,    /**< enable_queue() fails */
-    FAKE_GENERATION_MOVES, /**< at each of the next lie_count reads of the generation */
-    FAKE_QUEUE_RESET_SLOW, /**< a queue is reset at the lie_count-th look */
+    FAKE_GONE,                  /**< all registers read as all ones */
+    FAKE_RESET_STUCK,           /**< status never becomes 0 */
+    FAKE_RESET_SLOW,            /**< status becomes 0 at the lie_count-th read after the reset */
+    FAKE_NEEDS_RESET,           /**< DEVICE_NEEDS_RESET is set */
+    FAKE_REFUSES_FEATURES,      /**< FEATURES_OK does not stick */
+    FAKE_REFUSES_CONFIG_VECTOR, /**< whatever it is, as a device that breaks the specification */
+    FAKE_REFUSES_QUEUE,         /**< enable_queue() fails */
+    FAKE_GENERATION_MOVES,      /**< at each of the next lie_count reads of the generation */
+    FAKE_QUEUE_RESET_SLOW,      /**< a queue is reset at the lie_count-th look */
     FAKE_QUEUE_RESET_STUCK,
 };
 
@@ -46,6 +46,10 @@ struct fake_transport {
     uint8_t config[FAKE_CONFIG_BYTES];
     uint32_t config_bytes;
     uint32_t generation;
+
+    uint64_t vectors;         /**< bit n: vector n exists; another one fails the test */
+    uint64_t vectors_refused; /**< bit n: for want of resources */
+    uint16_t config_vector;
 
     enum fake_transport_lie lie;
     unsigned lie_count;

@@ -318,7 +318,6 @@ static vio_status bring_up(struct lying_pci *pci)
             .size_wanted = LYING_PCI_QUEUE_SIZE,
             .rings = &pci->rings[i],
             .shadow = pci->shadows[i],
-            .vector = i == 0 ? VIO_NO_VECTOR : i,
         };
     }
     vio_status status = vio_device_bring_up(&pci->vio, &plan);
@@ -375,7 +374,6 @@ static vio_status reset_queue(struct lying_pci *pci)
         .size_wanted = LYING_PCI_QUEUE_SIZE,
         .rings = &pci->rings[0],
         .shadow = pci->shadows[0],
-        .vector = VIO_NO_VECTOR,
     };
     uint64_t start_us = pci->platform.now_us;
 
@@ -423,6 +421,7 @@ static void meet_device(struct lying_pci *pci, struct pci_outcome *outcome)
         pci->shadows[i] =
             platform->ops->alloc(platform->context, virtqueue_shadow_bytes(LYING_PCI_QUEUE_SIZE));
     }
+    pci->platform.platform.interrupts.n_vectors = 1 + QUEUES;
     assert_int_equal(vio_device_open(&pci->vio, &pci->transport, platform), VIO_OK);
     use_device(pci, outcome);
     if (outcome->brought_up || outcome->config_read || outcome->queue_reset) {

@@ -41,7 +41,6 @@ static int set_up(void **state)
             .size_wanted = QUEUE_SIZE,
             .rings = &rings[i],
             .shadow = shadows[i],
-            .vector = VIO_NO_VECTOR,
         };
     }
     plan = (struct vio_bring_up_plan){
@@ -149,14 +148,13 @@ static void given_two_queues_when_brought_up_then_both_enabled_as_planned(void *
     /* Checks: INIT-1g */
     (void)state;
     plan.n_queues = 2;
-    queue_plans[1].vector = 3;
 
     assert_int_equal(vio_device_bring_up(&device, &plan), VIO_OK);
 
     assert_int_equal(fake.queues[0].size, QUEUE_SIZE);
     assert_int_equal(fake.queues[0].vector, VIO_NO_VECTOR);
     assert_int_equal(fake.queues[1].size, 32);
-    assert_int_equal(fake.queues[1].vector, 3);
+    assert_int_equal(fake.queues[1].vector, VIO_NO_VECTOR);
     for (unsigned i = 0; i < 2; i++) {
         struct virtqueue_addresses addresses = virtqueue_addresses(&queues[i]);
         assert_true(fake.queues[i].enabled);
@@ -412,11 +410,109 @@ static void given_refused_queue_when_brought_up_then_its_error(void **state)
     assert_no_driver_ok_but_failed();
 }
 
+/* --- Interrupts (4.1.5.1.2) ------------------------------------------------------------------- */
+
+static void make_vectors_ready(uint16_t n_vectors)
+{
+    plan.n_queues = 2;
+    platform.platform.interrupts.n_vectors = n_vectors;
+    fake.vectors = (UINT64_C(1) << n_vectors) - 1;
+}
+
+static void assert_vectors(enum vio_interrupt_use use, uint16_t config, uint16_t first,
+                           uint16_t second)
+{
+    assert_int_equal(vio_device_bring_up(&device, &plan), VIO_OK);
+    assert_int_equal(device.interrupt_use, use);
+    assert_int_equal(fake.config_vector, config);
+    assert_int_equal(fake.queues[0].vector, first);
+    assert_int_equal(fake.queues[1].vector, second);
+    assert_true(fake.queues[0].enabled && fake.queues[1].enabled);
+    assert_null(device.failure.what);
+}
+
+static void given_enough_vectors_when_brought_up_then_each_queue_has_its_own(void **state)
+{
+    /* Checks: PCI-MSIX-4 */
+    (void)state;
+    make_vectors_ready(3);
+
+    assert_vectors(VIO_OWN_VECTORS, 0, 1, 2);
+}
+
+static void given_too_few_vectors_when_brought_up_then_all_share_the_first(void **state)
+{
+    /* Checks: PCI-MSIX-3 */
+    (void)state;
+    make_vectors_ready(2);
+
+    assert_vectors(VIO_SHARED_VECTOR, 0, 0, 0);
+}
+
+static void given_a_line_when_brought_up_then_no_vectors(void **state)
+{
+    (void)state;
+    make_vectors_ready(0);
+    platform.platform.interrupts.has_line = true;
+
+    assert_vectors(VIO_LINE, VIO_NO_VECTOR, VIO_NO_VECTOR, VIO_NO_VECTOR);
+}
+
+static void given_nothing_ready_when_brought_up_then_polled(void **state)
+{
+    (void)state;
+    make_vectors_ready(0);
+
+    assert_vectors(VIO_POLLED, VIO_NO_VECTOR, VIO_NO_VECTOR, VIO_NO_VECTOR);
+}
+
+static void given_a_refused_queue_vector_when_brought_up_then_that_queue_shares(void **state)
+{
+    /* Checks: PCI-MSIX-6 */
+    (void)state;
+    make_vectors_ready(3);
+    fake.vectors_refused = UINT64_C(1) << 2;
+
+    assert_vectors(VIO_SHARED_VECTOR, 0, 1, 0);
+}
+
+static void given_all_vectors_refused_when_brought_up_then_polled(void **state)
+{
+    /* Checks: PCI-MSIX-6 */
+    (void)state;
+    make_vectors_ready(3);
+    fake.vectors_refused = UINT64_MAX;
+
+    assert_vectors(VIO_POLLED, VIO_NO_VECTOR, VIO_NO_VECTOR, VIO_NO_VECTOR);
+}
+
+static void
+given_only_the_shared_vector_refused_when_brought_up_then_config_goes_without(void **state)
+{
+    /* Checks: PCI-MSIX-6 */
+    (void)state;
+    make_vectors_ready(3);
+    fake.vectors_refused = 1;
+
+    assert_vectors(VIO_OWN_VECTORS, VIO_NO_VECTOR, 1, 2);
+}
+
+static void given_a_polled_device_when_brought_up_again_then_it_is_asked_anew(void **state)
+{
+    (void)state;
+    make_vectors_ready(3);
+    fake.vectors_refused = UINT64_MAX;
+    assert_int_equal(vio_device_bring_up(&device, &plan), VIO_OK);
+    fake.vectors_refused = 0;
+
+    assert_vectors(VIO_OWN_VECTORS, 0, 1, 2);
+}
+
 static void given_refused_config_vector_when_brought_up_then_its_error(void **state)
 {
     /* Checks: INIT-5, PCI-MSIX-6 */
     (void)state;
-    fake.lie = FAKE_REFUSES_VECTOR;
+    fake.lie = FAKE_REFUSES_CONFIG_VECTOR;
 
     assert_int_equal(vio_device_bring_up(&device, &plan), VIO_ERR_DEVICE);
 
@@ -905,6 +1001,14 @@ int main(void)
         TEST(given_judge_when_it_refuses_then_failed_with_its_reason),
         TEST(given_absent_queue_when_brought_up_then_unsupported),
         TEST(given_refused_queue_when_brought_up_then_its_error),
+        TEST(given_enough_vectors_when_brought_up_then_each_queue_has_its_own),
+        TEST(given_too_few_vectors_when_brought_up_then_all_share_the_first),
+        TEST(given_a_line_when_brought_up_then_no_vectors),
+        TEST(given_nothing_ready_when_brought_up_then_polled),
+        TEST(given_a_refused_queue_vector_when_brought_up_then_that_queue_shares),
+        TEST(given_all_vectors_refused_when_brought_up_then_polled),
+        TEST(given_only_the_shared_vector_refused_when_brought_up_then_config_goes_without),
+        TEST(given_a_polled_device_when_brought_up_again_then_it_is_asked_anew),
         TEST(given_refused_config_vector_when_brought_up_then_its_error),
         TEST(given_too_little_ring_memory_when_brought_up_then_invalid),
         TEST(given_device_needing_reset_when_brought_up_then_stops_at_once),

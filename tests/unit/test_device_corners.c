@@ -34,7 +34,6 @@ static void bring_up(void)
             .size_wanted = QUEUE_SIZE,
             .rings = &rings[i],
             .shadow = shadows[i],
-            .vector = VIO_NO_VECTOR,
         };
     }
     fake.offered = FEATURES;

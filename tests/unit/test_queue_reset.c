@@ -49,7 +49,6 @@ static int set_up(void **state)
         .size_wanted = QUEUE_SIZE,
         .rings = &rings,
         .shadow = shadow,
-        .vector = VIO_NO_VECTOR,
     };
     assert_int_equal(vio_device_open(&device, &fake.transport, &platform.platform), VIO_OK);
     assert_int_equal(bring_up(FEATURES), VIO_OK);
