@@ -37,7 +37,12 @@ INTERFACES = {
     "legacy": {"disable-legacy": "off", "disable-modern": "on"},
 }
 INTERRUPTS: Mapping[str, Mapping[str, str | int]] = {"msix": {}, "no_vectors": {"vectors": 0}}
-COMPLETION = {"msix": "MSI-X with 2 vectors", "no_vectors": r"interrupts over line \d+"}
+
+# This firmware has no driver for the 8259s, so nobody can be on an interrupt line.
+COMPLETION = {
+    "msix": "MSI-X with 2 vectors",
+    "no_vectors": "polled: the firmware offers no way to its interrupt line",
+}
 IOMMU = ("-device", "intel-iommu")
 
 LEGACY_BRING_UP = [0, 1, 3, 7]
@@ -164,7 +169,7 @@ def machine_options(place: tuple[str, bool]) -> dict[str, Any]:
     return {"machine": machine, "first_arguments": IOMMU if has_iommu else ()}
 
 
-# --- The product is whole --------------------------------------------------------------------------
+# --- The product is whole -------------------------------------------------------------------------
 
 
 def test_given_product_of_flavours_when_counted_then_each_is_driven_or_refused() -> None:
@@ -191,7 +196,7 @@ def test_given_flavour_that_cannot_be_when_qemu_started_then_it_says_why(
     assert ended.stderr.rstrip().endswith(f": {refusals_of(flavour)[0]}")
 
 
-# --- Reading ---------------------------------------------------------------------------------------
+# --- Reading --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -277,15 +282,15 @@ def test_given_flavour_when_read_whole_then_bytes_interface_and_features_are_rig
 def test_given_flavour_when_driver_loaded_then_it_says_how_completion_is_learnt(
     flavour: Flavour, runs: Runs
 ) -> None:
-    """By a vector for the configuration and one for the queue, or by the line to the 8259s."""
+    """By a vector for the configuration and one for the queue, or by looking."""
     run = runs(flavour.place)
     name = function_name(run.flavours.index(flavour))
 
-    line = rf"^virtio: virtio-blk 0000:{name}: .*, {COMPLETION[flavour.interrupts]}$"
-    assert re.search(line, run.said, re.M), run.said
+    (line,) = re.findall(rf"^virtio: virtio-blk 0000:{name}: (.*)$", run.said, re.M)
+    assert line.endswith(f", {COMPLETION[flavour.interrupts]}"), line
 
 
-# --- Booting ---------------------------------------------------------------------------------------
+# --- Booting --------------------------------------------------------------------------------------
 
 BOOTED = (
     Flavour("pc", "legacy", "msix", "on", "off", False),
