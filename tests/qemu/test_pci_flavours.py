@@ -237,19 +237,29 @@ def run_flavours(folder: Path, tools: Tools, place: tuple[str, bool]) -> Flavour
 
 
 @pytest.fixture(scope="module")
-def runs(module_folder: Path, tools: Tools) -> Callable[[tuple[str, bool]], FlavourRun]:
-    """Each machine is started when a test first asks for it."""
-    made: dict[tuple[str, bool], FlavourRun] = {}
-
-    def run(place: tuple[str, bool]) -> FlavourRun:
-        if place not in made:
-            made[place] = run_flavours(module_folder, tools, place)
-        return made[place]
-
-    return run
+def q35_run(module_folder: Path, tools: Tools) -> FlavourRun:
+    """The disks of a machine."""
+    return run_flavours(module_folder, tools, ("q35", False))
 
 
-Runs = Callable[[tuple[str, bool]], FlavourRun]
+@pytest.fixture(scope="module")
+def q35_iommu_run(module_folder: Path, tools: Tools) -> FlavourRun:
+    """The disks of a machine with an IOMMU."""
+    return run_flavours(module_folder, tools, ("q35", True))
+
+
+@pytest.fixture(scope="module")
+def pc_run(module_folder: Path, tools: Tools) -> FlavourRun:
+    """The disks of an old machine."""
+    return run_flavours(module_folder, tools, ("pc", False))
+
+
+@pytest.fixture
+def run(flavour: Flavour, request: pytest.FixtureRequest) -> FlavourRun:
+    """That of the test's machine."""
+    iommu = "_iommu" if flavour.has_iommu else ""
+    found: FlavourRun = request.getfixturevalue(f"{flavour.machine}{iommu}_run")
+    return found
 
 
 def negotiated(device: Mapping[str, Any]) -> set[str]:
@@ -261,9 +271,8 @@ def negotiated(device: Mapping[str, Any]) -> set[str]:
 
 @pytest.mark.parametrize("flavour", grouped(DRIVEN))
 def test_given_flavour_when_read_whole_then_bytes_interface_and_features_are_right(
-    flavour: Flavour, runs: Runs
+    flavour: Flavour, run: FlavourRun
 ) -> None:
-    run = runs(flavour.place)
     number = run.flavours.index(flavour)
     content = run.images[number].path.read_bytes()
 
@@ -280,10 +289,9 @@ def test_given_flavour_when_read_whole_then_bytes_interface_and_features_are_rig
 
 @pytest.mark.parametrize("flavour", grouped(DRIVEN))
 def test_given_flavour_when_driver_loaded_then_it_says_how_completion_is_learnt(
-    flavour: Flavour, runs: Runs
+    flavour: Flavour, run: FlavourRun
 ) -> None:
     """By a vector for the configuration and one for the queue, or by looking."""
-    run = runs(flavour.place)
     name = function_name(run.flavours.index(flavour))
 
     (line,) = re.findall(rf"^virtio: virtio-blk 0000:{name}: (.*)$", run.said, re.M)
