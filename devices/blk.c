@@ -60,6 +60,8 @@ vio_status virtio_blk_open(struct virtio_blk *blk, const struct vio_transport *t
         .platform = *platform,
         .declined_features = declined_features,
         .request_limit_us = BLK_REQUEST_LIMIT_US,
+        .spin_limit_us = BLK_SPIN_LIMIT_US,
+        .may_sleep = true,
     };
     vio_status status = vio_device_open(&blk->device, &blk->transport, &blk->platform);
     if (status != VIO_OK)

@@ -11,6 +11,9 @@
  *            data; anything else is an error, never stale memory passed off as data. A device that
  *            lied on a queue is reset and out of use. Of a legacy device the status byte has to be
  *            enough (5.2.6.3 Legacy Interface: Device Operation).
+ * Waiting:   a blocking call spins for spin_limit_us and then sleeps, where the device has interrupts
+ *            (vio_device.interrupt_use) and may_sleep allows it. It asks for one interrupt for each
+ *            sleep, and for none while it spins.
  * Deadlines: a request that was not answered within request_limit_us of being the oldest in flight
  *            is given up, and DEVICE_NEEDS_RESET is not waited for: the queue is reset where
  *            VIRTIO_F_RING_RESET is in force and can be trusted, else the device, which is then
@@ -34,6 +37,9 @@
 #include "core/status.h"
 #include "core/transport.h"
 #include "core/virtqueue.h"
+
+/** Default of virtio_blk.spin_limit_us: about what one fast request takes. */
+#define BLK_SPIN_LIMIT_US 50u
 
 /** Default of virtio_blk.request_limit_us. */
 #define BLK_REQUEST_LIMIT_US 30000000u
@@ -84,6 +90,7 @@ struct virtio_blk_counters {
     uint64_t bytes_read;    /**< that were asked for, read ahead or sent again included */
     uint64_t bytes_written;
     uint64_t recoveries; /**< of a queue or the device */
+    uint64_t sleeps;     /**< of blocking calls */
 };
 
 /** What a transfer does. */
@@ -199,6 +206,8 @@ struct virtio_blk {
     struct virtio_blk_failed_request failed; /**< for reading */
     struct virtqueue queues[BLK_QUEUES_MAX];
     uint64_t request_limit_us; /**< for writing, after virtio_blk_open() */
+    uint32_t spin_limit_us;    /**< for writing: a blocking call spins so long before it sleeps */
+    bool may_sleep;            /**< for writing, at any time: true at first */
     /**
      * For writing, after virtio_blk_open(): whether a queue's reset alone is proof that the device
      * has let go of that queue's buffers. 2.6.1 demands it, but QEMU's disks (7.2) confirm it and go
@@ -226,6 +235,7 @@ struct virtio_blk {
     uint16_t n_in_flight;
     unsigned n_changing; /**< transfers under way that are no reads */
     uint8_t next_queue;
+    struct virtqueue *asked; /**< for an interrupt; NULL: none */
     bool maps_buffers;
     bool has_unpublished; /**< requests */
 
@@ -320,6 +330,15 @@ unsigned virtio_blk_poll(struct virtio_blk *blk);
 /** Publish, and poll until this transfer, submitted before, is done; its status. */
 VIO_MUST_CHECK vio_status virtio_blk_wait(struct virtio_blk *blk,
                                           const struct virtio_blk_transfer *transfer);
+
+/**
+ * Ask for one interrupt when about half of what is in flight is answered, for who looks for answers
+ * when he has been woken by it. virtio_blk_poll() takes the wish back.
+ *
+ * @param blk  open
+ * @return whether enough is answered already, or nothing is in flight, so that none may come
+ */
+bool virtio_blk_ask_interrupt(struct virtio_blk *blk);
 
 /** The next transfer with is_queued that is done, in the order of their ends; NULL when none. */
 struct virtio_blk_transfer *virtio_blk_next_done(struct virtio_blk *blk);

@@ -1,4 +1,4 @@
-/* Contract and terms: devices/blk.h. Calls that wait. */
+/* Contract and terms: devices/blk.h. Calls that wait, spinning or asleep. */
 
 #include "devices/blk_private.h"
 
@@ -49,6 +49,83 @@ static bool blocking_look(const struct virtio_blk *blk)
     return false;
 }
 
+/* --- Sleeping --------------------------------------------------------------------------------- */
+
+/* The oldest request, of a transfer or, for NULL, of all; NULL when there is none. */
+static const struct blk_slot *blocking_oldest(const struct virtio_blk *blk,
+                                              const struct virtio_blk_transfer *transfer)
+{
+    const struct blk_slot *slot = blk->oldest;
+
+    while (slot && transfer && slot->transfer != transfer)
+        slot = slot->next;
+    return slot;
+}
+
+/* How many requests of the same transfer are in the same queue. */
+static uint16_t blocking_n_beside(const struct blk_slot *first)
+{
+    uint16_t n = 0;
+
+    for (const struct blk_slot *slot = first; slot; slot = slot->next)
+        n = (uint16_t)(n + (slot->transfer == first->transfer && slot->queue == first->queue));
+    return n;
+}
+
+static bool blocking_ask(struct virtio_blk *blk, uint8_t queue, uint16_t n_answers)
+{
+    blk->asked = &blk->queues[queue];
+    return virtqueue_enable_callbacks_after(blk->asked, n_answers);
+}
+
+bool virtio_blk_ask_interrupt(struct virtio_blk *blk)
+{
+    const struct blk_slot *oldest = blk->oldest;
+
+    if (blk->dead != VIO_OK || !oldest)
+        return true;
+    uint16_t n_in_flight = virtqueue_in_flight(&blk->queues[oldest->queue]);
+    return blocking_ask(blk, oldest->queue, (uint16_t)((n_in_flight + 1) / 2));
+}
+
+/*
+ * One queue is asked at a time, and for no fewer answers than this transfer needs from it: so that a
+ * sleep costs one interrupt and not many. While there is more to send, half of them, or the device
+ * would run dry.
+ */
+static bool blocking_ask_for(struct virtio_blk *blk, const struct virtio_blk_transfer *transfer)
+{
+    const struct blk_slot *oldest = blocking_oldest(blk, transfer);
+
+    if (!oldest) /* it waits for others to end */
+        return virtio_blk_ask_interrupt(blk);
+    uint16_t n_answers = blocking_n_beside(oldest);
+    if (blk->waiting.first)
+        n_answers = (uint16_t)((n_answers + 1) / 2);
+    return blocking_ask(blk, oldest->queue, n_answers);
+}
+
+static bool blocking_may_sleep(const struct virtio_blk *blk)
+{
+    return blk->device.interrupt_use != VIO_POLLED && blk->may_sleep && blk->dead == VIO_OK &&
+           blk->n_in_flight != 0;
+}
+
+/* Whether it was of any use, be it that there was no need to sleep; the poll that follows looks. */
+static bool blocking_sleep(struct virtio_blk *blk, const struct virtio_blk_transfer *transfer)
+{
+    if (!blocking_may_sleep(blk))
+        return false;
+    if (blocking_ask_for(blk, transfer))
+        return true;
+    unsigned slept = blk->platform.ops->sleep(blk->platform.context);
+    blk_decline_interrupt(blk);
+    blk->counters.sleeps += slept != 0;
+    if (slept & VIO_SLEPT_CONFIG)
+        blk->next_alive_us = blk->waited_us; /* it may have said that it needs a reset */
+    return slept != 0;
+}
+
 /*
  * Nothing is there as a rule when one has just asked for it: then waiting comes first. A queue can
  * also seem to have answers, and have none, which is no reason to spin.
@@ -56,8 +133,10 @@ static bool blocking_look(const struct virtio_blk *blk)
 vio_status virtio_blk_wait(struct virtio_blk *blk, const struct virtio_blk_transfer *transfer)
 {
     virtio_blk_publish(blk);
+    uint64_t start_us = blk->waited_us;
     while (!transfer->done) {
-        bool seems_answered = blocking_look(blk);
+        bool has_spun = blk->waited_us - start_us >= blk->spin_limit_us;
+        bool seems_answered = !(has_spun && blocking_sleep(blk, transfer)) && blocking_look(blk);
         if (virtio_blk_poll(blk) == 0 && seems_answered && !transfer->done)
             blocking_wait(blk);
     }

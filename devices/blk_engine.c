@@ -385,6 +385,7 @@ unsigned virtio_blk_poll(struct virtio_blk *blk)
         blk_recover_fail_all(blk, blk->dead);
         return 0;
     }
+    blk_decline_interrupt(blk);
     for (uint16_t i = 0; i < blk->info.n_queues && blk->dead == VIO_OK; i++)
         n_answers += engine_take_answers(blk, &blk->queues[i]);
     /* Also beside answers: a request that got lost is not found again because others are not. */

@@ -6,7 +6,7 @@
  *        blk_engine.c   from transfers to requests, and back
  *        blk_request.c  one request: header, data and status as a chain, and what its answer means
  *        blk_recover.c  deadlines, and what happens to a device that misses one
- *        blk_blocking.c calls that wait
+ *        blk_blocking.c calls that wait, spinning or asleep
  */
 #ifndef DEVICES_BLK_PRIVATE_H
 #define DEVICES_BLK_PRIVATE_H
@@ -153,6 +153,16 @@ void blk_engine_check_waiting(struct virtio_blk *blk);
 /** Note a transfer's first failure, for who asks what went wrong. */
 void blk_engine_note_failure(struct virtio_blk *blk, struct virtio_blk_transfer *transfer,
                              vio_status status, uint64_t sector, uint64_t bytes);
+
+/* --- blk_blocking.c -------------------------------------------------------------------------- */
+
+/** Take back the wish for an interrupt, if there is one. */
+static inline void blk_decline_interrupt(struct virtio_blk *blk)
+{
+    if (blk->asked)
+        virtqueue_disable_callbacks(blk->asked);
+    blk->asked = NULL;
+}
 
 /* --- blk_recover.c --------------------------------------------------------------------------- */
 

@@ -99,6 +99,8 @@ EFI_STATUS block_io_run(struct block_io *block_io, struct virtio_blk_transfer *t
 {
     EFI_TPL old_tpl = BS->RaiseTPL(TPL_NOTIFY);
 
+    /* Whoever raised the level so far does not expect the processor to be given away. */
+    block_io->blk->may_sleep = old_tpl < TPL_NOTIFY;
     EFI_STATUS status = block_io_status(block_io, block_io_carry_out(block_io, transfer));
     if (block_io->n_outstanding)
         block_io2_serve(block_io);

@@ -55,6 +55,8 @@ struct block_io {
     unsigned n_outstanding;
     EFI_EVENT timer;
     EFI_EVENT batch_end;
+    EFI_EVENT idle;  /**< the firmware is about to halt; NULL: not told */
+    EFI_EVENT woken; /**< and has come back */
     bool timer_runs;
     bool in_batch; /**< batch_end is signalled and was not run yet */
 };

@@ -96,6 +96,60 @@ static VOID EFIAPI block_io2_on_batch_end(EFI_EVENT event, VOID *context)
     block_io2_signal(block_io);
 }
 
+/* --- While the firmware idles ----------------------------------------------------------------- */
+
+/*
+ * EDK2's WaitForEvent() signals this group each time that it has found nothing, and its processor
+ * driver halts at TPL_NOTIFY then. Its own notification was there before ours: so at that level we
+ * come first, and ask to be woken, and at the level below we come when that has happened.
+ */
+#define IDLE_LOOP_EVENT_GUID                                                                       \
+    {                                                                                              \
+        0x3c8d294c, 0x5fc3, 0x4451,                                                                \
+        {                                                                                          \
+            0xbb, 0x31, 0xc4, 0xc0, 0x32, 0x29, 0x5e, 0x6c                                         \
+        }                                                                                          \
+    }
+
+static VOID EFIAPI block_io2_on_idle(EFI_EVENT event, VOID *context)
+{
+    struct block_io *block_io = context;
+
+    (void)event;
+    if (block_io->n_outstanding)
+        (void)virtio_blk_ask_interrupt(
+            block_io->blk); /* it halts in any case, at most for a tick */
+}
+
+static VOID EFIAPI block_io2_on_woken(EFI_EVENT event, VOID *context)
+{
+    struct block_io *block_io = context;
+
+    (void)event;
+    if (block_io->n_outstanding)
+        block_io2_serve(block_io);
+}
+
+/* Where this cannot be had, the timer is all there is. */
+static void block_io2_watch_idling(struct block_io *block_io)
+{
+    EFI_GUID group = IDLE_LOOP_EVENT_GUID;
+
+    if (block_io->blk->device.interrupt_use == VIO_POLLED)
+        return;
+    (void)BS->CreateEventEx(EVT_NOTIFY_SIGNAL, TPL_NOTIFY, block_io2_on_idle, block_io, &group,
+                            &block_io->idle);
+    (void)BS->CreateEventEx(EVT_NOTIFY_SIGNAL, TPL_CALLBACK, block_io2_on_woken, block_io, &group,
+                            &block_io->woken);
+}
+
+static void block_io2_close_event(EFI_EVENT *event)
+{
+    if (*event)
+        (void)BS->CloseEvent(*event); /* ours, so it can be closed */
+    *event = NULL;
+}
+
 /* --- Starting --------------------------------------------------------------------------------- */
 
 /* A caller at TPL_NOTIFY may have more to come: all of it is published when he lowers the level. */
@@ -235,11 +289,11 @@ EFI_STATUS block_io2_open(struct block_io *block_io)
                              &block_io->batch_end);
     if (EFI_ERROR(status))
         goto err_batch_end;
+    block_io2_watch_idling(block_io);
     return EFI_SUCCESS;
 
 err_batch_end:
-    (void)BS->CloseEvent(block_io->timer); /* ours, so it can be closed */
-    block_io->timer = NULL;
+    block_io2_close_event(&block_io->timer);
 err_timer:
     block_io2_free_memory(block_io);
     return status;
@@ -253,8 +307,9 @@ void block_io2_close(struct block_io *block_io)
     block_io2_signal(block_io);
     /* Notifications may call us once more, which is refused, and finds our events still there. */
     BS->RestoreTPL(old_tpl);
-    (void)BS->CloseEvent(block_io->timer); /* ours, so they can be closed */
-    (void)BS->CloseEvent(block_io->batch_end);
-    block_io->batch_end = NULL;
+    block_io2_close_event(&block_io->woken);
+    block_io2_close_event(&block_io->idle);
+    block_io2_close_event(&block_io->timer);
+    block_io2_close_event(&block_io->batch_end);
     block_io2_free_memory(block_io);
 }

@@ -329,6 +329,16 @@ static unsigned fake_choose(struct fake_blk_device *device)
     }
 }
 
+static void fake_interrupt(struct fake_blk_device *device, const struct fake_ring *ring,
+                           uint16_t old_idx)
+{
+    if (ring->used_idx == old_idx || !fake_ring_interrupt_wanted(ring, old_idx))
+        return;
+    device->n_interrupts++;
+    if (device->on_interrupt)
+        device->on_interrupt(device);
+}
+
 /* One pending request is answered, or kept for ever. */
 static void fake_serve_one(struct fake_blk_device *device)
 {
@@ -342,10 +352,12 @@ static void fake_serve_one(struct fake_blk_device *device)
     memmove(&device->pending[chosen], &device->pending[chosen + 1],
             (device->n_pending - chosen) * sizeof(device->pending[0]));
     device->n_returned++;
+    uint16_t old_idx = job.ring->used_idx;
     if (!lies)
         fake_serve(device, &job);
     else if (device->lie != FAKE_BLK_NEVER)
         fake_serve_falsely(device, &job);
+    fake_interrupt(device, job.ring, old_idx);
 }
 
 void fake_blk_device_serve(struct fake_blk_device *device, unsigned n_requests)

@@ -74,6 +74,7 @@ struct fake_blk_device {
     unsigned delay_waits;      /**< 0: serve all in notify(); n: one request each n waits */
     bool polls;                /**< asks for no notifications and looks at each wait */
     void (*on_wait)(struct fake_blk_device *device);
+    void (*on_interrupt)(struct fake_blk_device *device); /**< the driver wanted it; may be NULL */
     const char *id;           /**< answer to GET_ID; NULL: not supported */
     unsigned reset_is_honest; /**< at the nth reset the device stops lying; 0: never */
     uint64_t bad_sector;      /**< reads that touch it fail with IOERR; 0: none */
@@ -83,6 +84,7 @@ struct fake_blk_device {
     unsigned n_requests; /**< may exceed FAKE_BLK_RECORDS */
     unsigned n_returned;
     unsigned n_pending_max;
+    unsigned n_interrupts;
     unsigned n_resets; /**< of the device, or of a queue */
 
     struct fake_pending pending[FAKE_BLK_PENDING];

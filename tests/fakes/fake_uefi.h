@@ -32,6 +32,14 @@ unsigned fake_uefi_timers(void);
 /** All timers that are set expire; those that are periodic stay set. */
 void fake_uefi_tick(void);
 
+/**
+ * One round of WaitForEvent() in EDK2 that finds nothing: the group of the idle loop is signalled,
+ * the latest event first, and the processor halts behind the notifications at TPL_NOTIFY.
+ *
+ * @param halt  what happens meanwhile; may be NULL
+ */
+void fake_uefi_idle(void (*halt)(void));
+
 /** Number of messages that were printed as errors. */
 extern unsigned fake_uefi_errors;
 

@@ -15,6 +15,7 @@ struct fake_uefi_event {
     unsigned queued; /* its place in the order of signalling; 0: no notification is due */
     bool timer_runs;
     bool timer_is_periodic;
+    bool is_idle_group;
 };
 
 EFI_TPL fake_uefi_tpl;
@@ -113,6 +114,21 @@ static EFI_STATUS EFIAPI fake_create_event(UINT32 type, EFI_TPL notify_tpl, EFI_
     return EFI_SUCCESS;
 }
 
+static EFI_STATUS EFIAPI fake_create_event_ex(UINT32 type, EFI_TPL notify_tpl,
+                                              EFI_EVENT_NOTIFY notify, const VOID *context,
+                                              const EFI_GUID *group, EFI_EVENT *ret_event)
+{
+    static const EFI_GUID idle_group = {
+        0x3c8d294c, 0x5fc3, 0x4451, {0xbb, 0x31, 0xc4, 0xc0, 0x32, 0x29, 0x5e, 0x6c}};
+
+    assert_memory_equal(group, &idle_group, sizeof(idle_group));
+    EFI_STATUS status =
+        fake_create_event(type, notify_tpl, notify, (VOID *)(UINTN)context, ret_event);
+    if (status == EFI_SUCCESS)
+        ((struct fake_uefi_event *)*ret_event)->is_idle_group = true;
+    return status;
+}
+
 static EFI_STATUS EFIAPI fake_close_event(EFI_EVENT handle)
 {
     struct fake_uefi_event **link = fake_find_event(handle);
@@ -187,11 +203,42 @@ void fake_uefi_tick(void)
     fake_restore_tpl(old);
 }
 
+static void (*fake_halt)(void);
+
+/* The firmware's own notification in the group, which was there first. */
+static VOID EFIAPI fake_on_halt(EFI_EVENT event, VOID *context)
+{
+    (void)event;
+    (void)context;
+    if (fake_halt)
+        fake_halt();
+}
+
+void fake_uefi_idle(void (*halt)(void))
+{
+    EFI_EVENT processor;
+
+    fake_halt = halt;
+    assert_int_equal(fake_uefi_tpl, TPL_APPLICATION);
+    EFI_TPL old = fake_raise_tpl(TPL_HIGH_LEVEL);
+    for (struct fake_uefi_event *event = fake_events; event; event = event->next) {
+        if (event->is_idle_group)
+            (void)fake_signal_event(event); /* always EFI_SUCCESS */
+    }
+    assert_int_equal(
+        fake_create_event(EVT_NOTIFY_SIGNAL, TPL_NOTIFY, fake_on_halt, NULL, &processor),
+        EFI_SUCCESS);
+    (void)fake_signal_event(processor); /* always EFI_SUCCESS */
+    fake_restore_tpl(old);
+    (void)fake_close_event(processor); /* always EFI_SUCCESS */
+}
+
 void fake_uefi_init_events(EFI_BOOT_SERVICES *services)
 {
     services->RaiseTPL = fake_raise_tpl;
     services->RestoreTPL = fake_restore_tpl;
     services->CreateEvent = fake_create_event;
+    services->CreateEventEx = fake_create_event_ex;
     services->CloseEvent = fake_close_event;
     services->SignalEvent = fake_signal_event;
     services->CheckEvent = fake_check_event;
