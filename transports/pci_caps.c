@@ -7,8 +7,14 @@
 
 #include "core/device_spec.h"
 
-/* As many as fit behind the header, each being 4 bytes at least: a longer list is a loop. */
-#define CAPS_COUNT_MAX ((PCI_CONFIG_BYTES - PCI_FIRST_CAPABILITY) / 4)
+/* What is made of a list while it is read. */
+struct caps_reader {
+    const uint8_t *config;
+    const uint64_t *bar_bytes;
+    struct pci_caps caps;
+    uint8_t
+        lacking_bar; /* the first that has not got what a capability says; PCI_BAR_COUNT: none */
+};
 
 static uint16_t caps_read16(const uint8_t *config, unsigned at)
 {
@@ -64,9 +70,9 @@ static struct pci_structure *caps_slot(struct pci_caps *caps, uint8_t cfg_type,
 }
 
 /* The capability at @p at has its first VIRTIO_PCI_CAP_BYTES inside the configuration space. */
-static void caps_take(struct pci_caps *caps, const uint8_t *config, unsigned at,
-                      const uint64_t *bar_bytes)
+static void caps_take(struct caps_reader *reader, unsigned at)
 {
+    const uint8_t *config = reader->config;
     uint8_t cfg_type = config[at + VIRTIO_PCI_CAP_CFG_TYPE];
     uint8_t cap_len = config[at + VIRTIO_PCI_CAP_LEN];
     uint8_t bar = config[at + VIRTIO_PCI_CAP_BAR];
@@ -77,30 +83,36 @@ static void caps_take(struct pci_caps *caps, const uint8_t *config, unsigned at,
     uint64_t bytes_min;
     uint32_t alignment;
 
-    struct pci_structure *slot = caps_slot(caps, cfg_type, &bytes_min, &alignment);
+    struct pci_structure *slot = caps_slot(&reader->caps, cfg_type, &bytes_min, &alignment);
     if (!slot || slot->bytes || bar >= PCI_BAR_COUNT)
         return;
     if (cap_len < cap_len_min || at + cap_len_min > PCI_CONFIG_BYTES)
         return;
-    if (bytes < bytes_min || offset % alignment || offset + bytes > bar_bytes[bar])
+    if (bytes < bytes_min || offset % alignment)
         return;
+    if (offset + bytes > reader->bar_bytes[bar]) {
+        if (reader->lacking_bar == PCI_BAR_COUNT)
+            reader->lacking_bar = bar;
+        return;
+    }
     *slot = (struct pci_structure){.offset = offset, .bytes = bytes, .bar = bar};
     if (is_notify)
-        caps->notify_off_multiplier = caps_read32(config, at + VIRTIO_PCI_CAP_MULTIPLIER);
+        reader->caps.notify_off_multiplier = caps_read32(config, at + VIRTIO_PCI_CAP_MULTIPLIER);
 }
 
-static vio_status caps_walk(struct pci_caps *caps, const uint8_t *config, const uint64_t *bar_bytes)
+static vio_status caps_walk(struct caps_reader *reader)
 {
+    const uint8_t *config = reader->config;
     /* The two low bits of each link are reserved. */
     unsigned at = config[PCI_CAPABILITIES_POINTER] & 0xFCu;
 
     for (unsigned n = 0; at >= PCI_FIRST_CAPABILITY; n++) {
-        if (n == CAPS_COUNT_MAX)
+        if (n == PCI_CAPABILITIES_MAX)
             return VIO_ERR_DEVICE;
         bool fits = at + VIRTIO_PCI_CAP_BYTES <= PCI_CONFIG_BYTES;
         if (config[at + VIRTIO_PCI_CAP_ID] == PCI_CAPABILITY_VENDOR && fits) {
-            caps->n_virtio_caps++;
-            caps_take(caps, config, at, bar_bytes);
+            reader->caps.n_virtio_caps++;
+            caps_take(reader, at);
         }
         at = config[at + VIRTIO_PCI_CAP_NEXT] & 0xFCu;
     }
@@ -108,19 +120,23 @@ static vio_status caps_walk(struct pci_caps *caps, const uint8_t *config, const 
 }
 
 vio_status pci_caps_parse(const uint8_t config[PCI_CONFIG_BYTES],
-                          const uint64_t bar_bytes[PCI_BAR_COUNT], struct pci_caps *ret_caps)
+                          const uint64_t bar_bytes[PCI_BAR_COUNT], struct pci_caps *ret_caps,
+                          uint8_t *ret_bar)
 {
-    struct pci_caps caps = {0};
+    struct caps_reader reader = {
+        .config = config, .bar_bytes = bar_bytes, .lacking_bar = PCI_BAR_COUNT};
+    const struct pci_caps *caps = &reader.caps;
 
     if (!(caps_read16(config, PCI_STATUS) & PCI_STATUS_CAPABILITY_LIST))
         return VIO_ERR_UNSUPPORTED;
-    vio_status status = caps_walk(&caps, config, bar_bytes);
-    if (status != VIO_OK)
-        return status;
-    if (caps.n_virtio_caps == 0)
+    vio_status status = caps_walk(&reader);
+    if (status == VIO_OK && caps->n_virtio_caps == 0)
         return VIO_ERR_UNSUPPORTED;
-    if (!caps.common.bytes || !caps.notify.bytes || !caps.isr.bytes)
-        return VIO_ERR_DEVICE;
-    *ret_caps = caps;
-    return VIO_OK;
+    if (!caps->common.bytes || !caps->notify.bytes || !caps->isr.bytes)
+        status = VIO_ERR_DEVICE;
+    if (status == VIO_OK)
+        *ret_caps = *caps;
+    else
+        *ret_bar = reader.lacking_bar;
+    return status;
 }

@@ -46,13 +46,15 @@ uint16_t pci_caps_virtio_id(uint16_t vendor, uint16_t device);
  * reserved BAR numbers and ranges outside their BAR are passed over.
  *
  * @param config     the function's configuration space
- * @param bar_bytes  length of each memory BAR; 0 for one that is absent, unassigned or I/O
+ * @param bar_bytes  length of each BAR; 0 for one that is absent or unassigned
  * @param ret_caps   only written on success
+ * @param ret_bar    only written on VIO_ERR_DEVICE: a BAR that has not got what a capability says
+ *                   is there; PCI_BAR_COUNT: none
  * @return VIO_OK; VIO_ERR_UNSUPPORTED when there is no virtio capability at all (a legacy device);
  *         VIO_ERR_DEVICE when common, notify or ISR structure is missing or the list is a loop
  */
 VIO_MUST_CHECK vio_status pci_caps_parse(const uint8_t config[PCI_CONFIG_BYTES],
                                          const uint64_t bar_bytes[PCI_BAR_COUNT],
-                                         struct pci_caps *ret_caps);
+                                         struct pci_caps *ret_caps, uint8_t *ret_bar);
 
 #endif

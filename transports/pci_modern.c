@@ -200,9 +200,8 @@ static uint8_t pci_read_interrupt_status(void *context)
 static void pci_isolate(void *context)
 {
     const struct pci_modern *pci = context;
-    uint16_t command = reg_read16(&pci->config_space, PCI_COMMAND);
 
-    reg_write16(&pci->config_space, PCI_COMMAND, (uint16_t)(command & ~PCI_COMMAND_BUS_MASTER));
+    pci_function_isolate(&pci->config_space);
 }
 
 static const struct vio_transport_ops pci_modern_ops = {
@@ -230,11 +229,22 @@ static vio_status pci_fail(struct vio_failure *failure, vio_status status, const
     return status;
 }
 
+static vio_status pci_fail_for_bar(struct vio_failure *failure, uint8_t bar, uint64_t bar_bytes)
+{
+    *failure =
+        (struct vio_failure){.what = bar_bytes ? "a capability claims more than there is of its BAR"
+                                               : PCI_TEXT_NO_ADDRESS,
+                             .value = bar,
+                             .value_is_valid = true};
+    return VIO_ERR_DEVICE;
+}
+
 static vio_status pci_find_structures(const struct pci_function *function,
                                       struct pci_caps *ret_caps, struct vio_failure *ret_failure)
 {
     uint8_t config[PCI_CONFIG_BYTES];
     uint64_t bar_bytes[PCI_BAR_COUNT];
+    uint8_t lacking_bar;
 
     /* Read once: what is checked is what is used. */
     for (unsigned i = 0; i < PCI_CONFIG_BYTES; i += 4) {
@@ -247,10 +257,11 @@ static vio_status pci_find_structures(const struct pci_function *function,
 
     if (config[PCI_VENDOR_ID] == 0xFF && config[PCI_VENDOR_ID + 1] == 0xFF)
         return pci_fail(ret_failure, VIO_ERR_GONE, "the PCI function does not answer");
-    vio_status status = pci_caps_parse(config, bar_bytes, ret_caps);
+    vio_status status = pci_caps_parse(config, bar_bytes, ret_caps, &lacking_bar);
     if (status == VIO_ERR_UNSUPPORTED)
-        return pci_fail(ret_failure, status,
-                        "a legacy device without virtio capabilities, which is not driven");
+        return pci_fail(ret_failure, status, "it has no virtio capabilities");
+    if (status != VIO_OK && lacking_bar < PCI_BAR_COUNT)
+        return pci_fail_for_bar(ret_failure, lacking_bar, bar_bytes[lacking_bar]);
     if (status != VIO_OK)
         return pci_fail(ret_failure, status,
                         "its PCI capabilities name no usable common, notify and ISR structure");

@@ -4,7 +4,7 @@
  * Spec:      virtio 1.4, 4.1 Virtio Over PCI Bus; 4.1.3.1 Driver Requirements: PCI Device Layout;
  *            4.1.4.3.2 Driver Requirements: Common configuration structure layout; 4.1.5.2
  *            Available Buffer Notifications; 2.6.1 Virtqueue Reset.
- * Knows:     transports/pci_caps.h, core/transport.h.
+ * Knows:     transports/pci_caps.h, transports/pci_function.h, core/transport.h.
  * Ownership: the windows given to pci_modern_open() are copied; what they refer to must outlive the
  *            transport. Nothing is allocated, so there is nothing to close.
  * Trust:     all accesses are bounded by the windows; a notification address outside the notify
@@ -19,15 +19,10 @@
 #include "core/platform.h"
 #include "core/transport.h"
 #include "transports/pci_caps.h"
+#include "transports/pci_function.h"
 
 /** Queues per device that can be driven. */
 #define PCI_MODERN_QUEUES_MAX 64u
-
-/** The PCI function that a device sits on, as the platform shows it. */
-struct pci_function {
-    struct vio_window config;              /**< configuration space, PCI_CONFIG_BYTES */
-    struct vio_window bars[PCI_BAR_COUNT]; /**< memory BARs; 0 bytes: absent, unassigned or I/O */
-};
 
 /** Private: how a queue's notification is written. */
 struct pci_notification {

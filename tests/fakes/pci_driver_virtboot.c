@@ -16,8 +16,9 @@ static vio_status driver_find(const uint8_t config[PCI_CONFIG_BYTES],
                               struct pci_findings *ret_findings)
 {
     struct pci_caps caps;
+    uint8_t lacking_bar;
 
-    vio_status status = pci_caps_parse(config, bar_bytes, &caps);
+    vio_status status = pci_caps_parse(config, bar_bytes, &caps, &lacking_bar);
     if (status != VIO_OK)
         return status;
     *ret_findings = (struct pci_findings){

@@ -12,6 +12,7 @@ struct function {
     uint8_t config[PCI_CONFIG_BYTES];
     uint64_t bar_bytes[PCI_BAR_COUNT];
     struct pci_caps caps;
+    uint8_t lacking_bar;
 };
 
 static void function_init(struct function *function)
@@ -25,7 +26,8 @@ static void function_init(struct function *function)
 
 static vio_status function_parse(struct function *function)
 {
-    return pci_caps_parse(function->config, function->bar_bytes, &function->caps);
+    return pci_caps_parse(function->config, function->bar_bytes, &function->caps,
+                          &function->lacking_bar);
 }
 
 /* Nothing was written to the result. */
@@ -453,7 +455,8 @@ static void given_random_config_space_when_parsed_then_ranges_lie_in_bars(void *
         for (unsigned i = 0; i < PCI_BAR_COUNT; i++)
             function.bar_bytes[i] = random_bar_bytes(&seed);
 
-        vio_status status = pci_caps_parse(config, function.bar_bytes, &function.caps);
+        vio_status status =
+            pci_caps_parse(config, function.bar_bytes, &function.caps, &function.lacking_bar);
 
         assert_result_is_sound(&function, status);
         free(config);

@@ -111,6 +111,59 @@ static void given_legacy_device_when_opened_then_unsupported(void **state)
     assert_null(transport.ops);
 }
 
+static void given_bar_without_an_address_when_opened_then_it_is_named(void **state)
+{
+    (void)state;
+    fake.function.bars[FAKE_PCI_BAR].bytes = 0;
+
+    assert_int_equal(open_fake(), VIO_ERR_DEVICE);
+
+    assert_non_null(strstr(failure.what, "no address"));
+    assert_true(failure.value_is_valid);
+    assert_int_equal(failure.value, FAKE_PCI_BAR);
+}
+
+static void given_bar_shorter_than_claimed_when_opened_then_it_is_named(void **state)
+{
+    (void)state;
+    fake.function.bars[FAKE_PCI_BAR].bytes = FAKE_PCI_NOTIFY_OFFSET;
+
+    assert_int_equal(open_fake(), VIO_ERR_DEVICE);
+
+    assert_non_null(strstr(failure.what, "claims more"));
+    assert_int_equal(failure.value, FAKE_PCI_BAR);
+}
+
+/* QEMU's modern-pio-notify=on: the first of two, in a BAR of its own. */
+static void given_notify_structure_in_an_io_bar_when_notified_then_there(void **state)
+{
+    (void)state;
+    static const struct fake_cap in_io_bar = {.at = FAKE_CAP_FREE,
+                                              .next = FAKE_CAP_COMMON,
+                                              .cap_len = VIRTIO_PCI_NOTIFY_BYTES,
+                                              .cfg_type = VIRTIO_PCI_CAP_NOTIFY_CFG,
+                                              .bar = 2,
+                                              .length = 4};
+    struct vio_window *io_bar = &fake.function.bars[2];
+
+    fake_pci_init(&fake);
+    fake_caps_write(fake.config, &in_io_bar);
+    fake.config[PCI_CAPABILITIES_POINTER] = FAKE_CAP_FREE;
+    *io_bar = fake.function.bars[FAKE_PCI_BAR];
+    io_bar->base += FAKE_PCI_NOTIFY_OFFSET + 0x800; /* where no queue's notification would go */
+    io_bar->bytes = 4;
+    assert_int_equal(open_fake(), VIO_OK);
+    assert_int_equal(enable_queue(1), VIO_OK);
+    fake_log_start();
+
+    transport.ops->notify(transport.context, 1, 0);
+
+    assert_int_equal(fake_log_length(), 1);
+    assert_int_equal(fake_log_at(0)->at, FAKE_PCI_NOTIFY_OFFSET + 0x800);
+    assert_int_equal(fake_log_at(0)->width_bytes, 2);
+    assert_int_equal(fake_log_at(0)->value, 1);
+}
+
 static void given_broken_list_when_opened_then_device_error(void **state)
 {
     (void)state;
@@ -725,6 +778,9 @@ int main(void)
         TEST(given_good_device_when_opened_then_transport_complete_and_nothing_written),
         TEST(given_config_space_when_opened_then_each_byte_read_once),
         TEST(given_legacy_device_when_opened_then_unsupported),
+        TEST(given_bar_without_an_address_when_opened_then_it_is_named),
+        TEST(given_bar_shorter_than_claimed_when_opened_then_it_is_named),
+        TEST(given_notify_structure_in_an_io_bar_when_notified_then_there),
         TEST(given_broken_list_when_opened_then_device_error),
         TEST(given_vendor_of_which_one_byte_is_all_ones_when_opened_then_not_taken_for_gone),
         TEST(given_absent_function_when_opened_then_gone),
