@@ -2,7 +2,6 @@
 
 #include "transports/pci_caps.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 
 #include "core/device_spec.h"
@@ -11,6 +10,7 @@
 struct caps_reader {
     const uint8_t *config;
     const uint64_t *bar_bytes;
+    bool by_cfg_data; /* looking once more, for what is in BARs that are out of reach */
     struct pci_caps caps;
     uint8_t
         lacking_bar; /* the first that has not got what a capability says; PCI_BAR_COUNT: none */
@@ -69,6 +69,9 @@ static struct pci_structure *caps_slot(struct pci_caps *caps, uint8_t cfg_type,
     }
 }
 
+/* All that a BAR of unknown length may have: cap.offset has 32 bits (4.1.4.9). */
+#define CAPS_FAR_BYTES (UINT64_C(1) << 32)
+
 /* The capability at @p at has its first VIRTIO_PCI_CAP_BYTES inside the configuration space. */
 static void caps_take(struct caps_reader *reader, unsigned at)
 {
@@ -79,23 +82,28 @@ static void caps_take(struct caps_reader *reader, unsigned at)
     uint64_t offset = caps_read32(config, at + VIRTIO_PCI_CAP_OFFSET);
     uint64_t bytes = caps_read32(config, at + VIRTIO_PCI_CAP_LENGTH);
     bool is_notify = cfg_type == VIRTIO_PCI_CAP_NOTIFY_CFG;
-    unsigned cap_len_min = is_notify ? VIRTIO_PCI_NOTIFY_BYTES : VIRTIO_PCI_CAP_BYTES;
+    bool is_cfg = cfg_type == VIRTIO_PCI_CAP_PCI_CFG;
+    unsigned cap_len_min = is_notify || is_cfg ? VIRTIO_PCI_NOTIFY_BYTES : VIRTIO_PCI_CAP_BYTES;
     uint64_t bytes_min;
     uint32_t alignment;
 
+    if (cap_len < cap_len_min || at + cap_len_min > PCI_CONFIG_BYTES)
+        return;
+    if (is_cfg && !reader->caps.cfg_access)
+        reader->caps.cfg_access = (uint8_t)at;
     struct pci_structure *slot = caps_slot(&reader->caps, cfg_type, &bytes_min, &alignment);
     if (!slot || slot->bytes || bar >= PCI_BAR_COUNT)
         return;
-    if (cap_len < cap_len_min || at + cap_len_min > PCI_CONFIG_BYTES)
-        return;
     if (bytes < bytes_min || offset % alignment)
         return;
-    if (offset + bytes > reader->bar_bytes[bar]) {
+    bool is_far = reader->by_cfg_data && reader->bar_bytes[bar] == 0;
+    if (offset + bytes > (is_far ? CAPS_FAR_BYTES : reader->bar_bytes[bar])) {
         if (reader->lacking_bar == PCI_BAR_COUNT)
             reader->lacking_bar = bar;
         return;
     }
-    *slot = (struct pci_structure){.offset = offset, .bytes = bytes, .bar = bar};
+    *slot =
+        (struct pci_structure){.offset = offset, .bytes = bytes, .bar = bar, .by_cfg_data = is_far};
     if (is_notify)
         reader->caps.notify_off_multiplier = caps_read32(config, at + VIRTIO_PCI_CAP_MULTIPLIER);
 }
@@ -106,6 +114,7 @@ static vio_status caps_walk(struct caps_reader *reader)
     /* The two low bits of each link are reserved. */
     unsigned at = config[PCI_CAPABILITIES_POINTER] & 0xFCu;
 
+    reader->caps.n_virtio_caps = 0;
     for (unsigned n = 0; at >= PCI_FIRST_CAPABILITY; n++) {
         if (n == PCI_CAPABILITIES_MAX)
             return VIO_ERR_DEVICE;
@@ -130,6 +139,10 @@ vio_status pci_caps_parse(const uint8_t config[PCI_CONFIG_BYTES],
     if (!(caps_read16(config, PCI_STATUS) & PCI_STATUS_CAPABILITY_LIST))
         return VIO_ERR_UNSUPPORTED;
     vio_status status = caps_walk(&reader);
+    if (status == VIO_OK && caps->cfg_access) {
+        reader.by_cfg_data = true;
+        status = caps_walk(&reader);
+    }
     if (status == VIO_OK && caps->n_virtio_caps == 0)
         return VIO_ERR_UNSUPPORTED;
     if (!caps->common.bytes || !caps->notify.bytes || !caps->isr.bytes)

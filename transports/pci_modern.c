@@ -268,12 +268,49 @@ static vio_status pci_find_structures(const struct pci_function *function,
     return VIO_OK;
 }
 
-static struct vio_window pci_structure_window(const struct pci_function *function,
+/*
+ * 4.1.4.9: the capability is aimed at a place, and pci_cfg_data is then what is there. Each access is
+ * aligned, and in a structure, because the window has seen to that; nobody else uses the capability.
+ */
+#define PCI_CFG_BAR_SHIFT 32u
+
+static uint64_t pci_cfg_aim(const struct pci_modern *pci, uint64_t place, unsigned width_bytes)
+{
+    uint64_t cap = pci->cfg_access;
+
+    reg_write8(&pci->config_space, cap + VIRTIO_PCI_CAP_BAR, (uint8_t)(place >> PCI_CFG_BAR_SHIFT));
+    reg_write32(&pci->config_space, cap + VIRTIO_PCI_CAP_OFFSET, (uint32_t)place);
+    reg_write32(&pci->config_space, cap + VIRTIO_PCI_CAP_LENGTH, width_bytes);
+    return cap + VIRTIO_PCI_CFG_DATA;
+}
+
+static uint32_t pci_cfg_read(void *context, uint64_t place, unsigned width_bytes)
+{
+    const struct pci_modern *pci = context;
+
+    return vio_window_read(&pci->config_space, pci_cfg_aim(pci, place, width_bytes), width_bytes);
+}
+
+static void pci_cfg_write(void *context, uint64_t place, unsigned width_bytes, uint32_t value)
+{
+    const struct pci_modern *pci = context;
+
+    vio_window_write(&pci->config_space, pci_cfg_aim(pci, place, width_bytes), width_bytes, value);
+}
+
+static const struct vio_window_ops pci_cfg_ops = {.read = pci_cfg_read, .write = pci_cfg_write};
+
+static struct vio_window pci_structure_window(struct pci_modern *pci,
+                                              const struct pci_function *function,
                                               const struct pci_structure *structure,
                                               uint64_t bytes_needed)
 {
     struct vio_window window = function->bars[structure->bar];
 
+    if (structure->by_cfg_data)
+        window = (struct vio_window){.ops = &pci_cfg_ops,
+                                     .context = pci,
+                                     .base = (uint64_t)structure->bar << PCI_CFG_BAR_SHIFT};
     window.base += structure->offset;
     window.bytes = structure->bytes < bytes_needed ? structure->bytes : bytes_needed;
     return window;
@@ -289,10 +326,11 @@ vio_status pci_modern_open(struct pci_modern *pci, const struct pci_function *fu
         return status;
     *pci = (struct pci_modern){
         .config_space = function->config,
-        .common = pci_structure_window(function, &caps.common, VIRTIO_PCI_COMMON_BYTES_KNOWN),
-        .notify = pci_structure_window(function, &caps.notify, UINT64_MAX),
-        .isr = pci_structure_window(function, &caps.isr, VIRTIO_PCI_ISR_BYTES),
-        .device = pci_structure_window(function, &caps.device, UINT64_MAX),
+        .common = pci_structure_window(pci, function, &caps.common, VIRTIO_PCI_COMMON_BYTES_KNOWN),
+        .notify = pci_structure_window(pci, function, &caps.notify, UINT64_MAX),
+        .isr = pci_structure_window(pci, function, &caps.isr, VIRTIO_PCI_ISR_BYTES),
+        .device = pci_structure_window(pci, function, &caps.device, UINT64_MAX),
+        .cfg_access = caps.cfg_access,
         .notify_off_multiplier = caps.notify_off_multiplier,
     };
     *ret_transport = (struct vio_transport){.ops = &pci_modern_ops, .context = pci};

@@ -8,7 +8,11 @@
 static struct pci_place driver_place(const struct pci_structure *structure)
 {
     return (struct pci_place){
-        .bar = structure->bar, .offset = structure->offset, .bytes = structure->bytes};
+        .bar = structure->bar,
+        .offset = structure->offset,
+        .bytes = structure->bytes,
+        .by_cfg_data = structure->by_cfg_data,
+    };
 }
 
 static vio_status driver_find(const uint8_t config[PCI_CONFIG_BYTES],
@@ -30,6 +34,7 @@ static vio_status driver_find(const uint8_t config[PCI_CONFIG_BYTES],
                 [PCI_PLACE_DEVICE] = driver_place(&caps.device),
             },
         .notify_off_multiplier = caps.notify_off_multiplier,
+        .cfg_access = caps.cfg_access,
     };
     return VIO_OK;
 }
