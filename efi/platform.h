@@ -4,9 +4,10 @@
  *            Platforms.
  * Knows:     core/platform.h, efi/clock.h.
  * Ownership: the protocol is the caller's; it outlives every buffer and mapping.
- * DMA:       every address that a device gets went through Map(), as VIRTIO_F_ACCESS_PLATFORM
- *            demands of a driver behind an IOMMU or in an encrypted guest. Without that feature
- *            callers' buffers are not mapped: memory is mapped one to one (2.3.4 x64 Platforms).
+ * DMA:       shared memory and callers' buffers are given the addresses that came out of Map(), as
+ *            VIRTIO_F_ACCESS_PLATFORM demands of a driver behind an IOMMU or in an encrypted guest.
+ *            Without that feature a device is given pointers, which are physical addresses (2.3.4 x64
+ *            Platforms), also where an IOMMU is programmed for others; and no buffer is mapped.
  */
 #ifndef EFI_PLATFORM_H
 #define EFI_PLATFORM_H
