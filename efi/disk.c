@@ -67,7 +67,7 @@ static EFI_STATUS disk_open_device(struct disk *disk, UINT64 declined_features)
 
     pci_window_describe(&disk->access, disk->pci_io, &function);
     pci_window_go_direct(&disk->access);
-    vio_status status = pci_modern_open(&disk->pci, &function, &transport, &failure);
+    vio_status status = pci_open(&disk->pci, &function, &transport, &failure);
     if (status == VIO_OK) {
         status = virtio_blk_open(&disk->blk, &transport, &platform, declined_features);
         failure = disk->blk.device.failure;
