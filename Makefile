@@ -17,8 +17,9 @@ PACKAGES_PROVE    := $(PACKAGES_BUILD) frama-c-base why3 z3
 PACKAGES_COVERAGE := $(PACKAGES_TEST) gcovr
 
 DRIVERS  := core/device.c core/virtqueue.c core/virtqueue_setup.c transports/pci_caps.c \
-            transports/pci_modern.c devices/blk.c devices/blk_blocking.c devices/blk_engine.c \
-            devices/blk_recover.c devices/blk_request.c devices/blk_setup.c devices/read_ahead.c
+            transports/pci_modern.c transports/pci_msix.c devices/blk.c devices/blk_blocking.c \
+            devices/blk_engine.c devices/blk_recover.c devices/blk_request.c devices/blk_setup.c \
+            devices/read_ahead.c
 BOOT     := boot/bzimage.c boot/entry.c boot/pe.c boot/settings.c boot/status.c boot/utf16.c \
             boot/version_order.c
 GLUE     := efi/bind.c efi/block_io.c efi/block_io2.c efi/clock_$(ARCH).c efi/component_name.c \
@@ -78,7 +79,7 @@ $(B)/obj/test/%.o: tests/qemu/programs/%.c | packages-build
 	$(Q)mkdir -p $(@D) && $(CC) -Os $(CFLAGS_FREE) $(CFLAGS_UEFI) -c $< -o $@
 
 $(addprefix $(B)/obj/,core/device.o devices/blk.o devices/blk_recover.o devices/blk_setup.o \
-    transports/pci_caps.o transports/pci_modern.o): SPEED := -Os
+    transports/pci_caps.o transports/pci_modern.o transports/pci_msix.o): SPEED := -Os
 $(B)/obj/%.o: %.c | packages-build
 	$(call say,CC)
 	$(Q)mkdir -p $(@D) && $(CC) $(or $(SPEED),-O2) $(CFLAGS_FREE) -c $< -o $@

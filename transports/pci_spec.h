@@ -1,7 +1,8 @@
 /** @file
  * virtio over PCI as the specification lays it out.
  * Spec:  virtio 1.4, 4.1.2 PCI Device Discovery; 4.1.4 Virtio Structure PCI Capabilities; 4.1.4.3
- *        Common configuration structure layout. PCI Local Bus 3.0, 6 Configuration Space.
+ *        Common configuration structure layout. PCI Local Bus 3.0, 6 Configuration Space; 6.8.2
+ *        MSI-X Capability and Table Structures.
  */
 #ifndef TRANSPORTS_PCI_SPEC_H
 #define TRANSPORTS_PCI_SPEC_H
@@ -23,6 +24,22 @@
 #define PCI_FIRST_CAPABILITY       0x40u
 #define PCI_CAPABILITY_VENDOR      0x09u
 #define PCI_BAR_COUNT              6u
+
+/* PCI Local Bus 3.0, 6.8.2: the capability, relative to its beginning */
+#define PCI_CAPABILITY_MSIX     0x11u
+#define PCI_MSIX_CONTROL        2u
+#define PCI_MSIX_TABLE          4u
+#define PCI_MSIX_BYTES          12u
+#define PCI_MSIX_SIZE_MASK      0x07FFu /* entries, less one */
+#define PCI_MSIX_FUNCTION_MASK  0x4000u
+#define PCI_MSIX_ENABLE         0x8000u
+#define PCI_MSIX_TABLE_BIR_MASK 0x7u
+/* the table, relative to an entry */
+#define PCI_MSIX_ENTRY_ADDRESS   0u
+#define PCI_MSIX_ENTRY_DATA      8u
+#define PCI_MSIX_ENTRY_CONTROL   12u
+#define PCI_MSIX_ENTRY_BYTES     16u
+#define PCI_MSIX_ENTRY_IS_MASKED 0x1u
 
 /* 4.1.2 */
 #define VIRTIO_PCI_VENDOR           0x1AF4u
