@@ -23,9 +23,9 @@ DRIVERS  := core/device.c core/virtqueue.c core/virtqueue_setup.c transports/pci
 BOOT     := boot/bzimage.c boot/entry.c boot/pe.c boot/settings.c boot/status.c boot/utf16.c \
             boot/version_order.c
 GLUE     := efi/bind.c efi/block_io.c efi/block_io2.c efi/clock_$(ARCH).c efi/component_name.c \
-            efi/device_name.c efi/disk.c efi/disk_info.c efi/erase_block.c efi/gpt_repair.c \
-            efi/interrupt.c efi/interrupt_$(ARCH).c efi/local_apic_$(ARCH).c efi/message.c \
-            efi/pci_window.c efi/platform.c efi/status.c
+            efi/device_name.c efi/disk.c efi/disk_info.c efi/erase_block.c efi/gnu_efi.c \
+            efi/gpt_repair.c efi/interrupt.c efi/interrupt_$(ARCH).c efi/local_apic_$(ARCH).c \
+            efi/message.c efi/pci_window.c efi/platform.c efi/status.c
 VIRTBOOT := $(DRIVERS) $(GLUE) $(BOOT) efi/main.c efi/volume.c efi/entries.c efi/image.c efi/initrd.c
 VIRTIO   := $(DRIVERS) $(GLUE) efi/driver_main.c
 
