@@ -67,7 +67,7 @@ static EFI_STATUS disk_open_device(struct disk *disk, UINT64 declined_features,
     pci_window_describe(&disk->access, disk->pci_io, &function);
     pci_window_go_direct(&disk->access);
     interrupt_open(&disk->interrupt, &function, interrupt_mode);
-    vio_status status = pci_modern_open(&disk->pci, &function, &disk->transport, &failure);
+    vio_status status = pci_open(&disk->pci, &function, &disk->transport, &failure);
     if (status == VIO_OK) {
         interrupt_attach(&disk->interrupt, &disk->transport);
         disk->platform = (struct platform){.pci_io = disk->pci_io, .interrupt = &disk->interrupt};

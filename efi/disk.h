@@ -3,8 +3,7 @@
  * EFI_BLOCK_IO, EFI_BLOCK_IO2, EFI_DISK_INFO, and EFI_ERASE_BLOCK where the device can erase.
  * Spec:      UEFI 2.10, 11.1 EFI Driver Binding Protocol (what Start and Stop have to do); 7.4
  *            EFI_BOOT_SERVICES.ExitBootServices().
- * Knows:     devices/blk.h, transports/pci_modern.h, efi/block_io.h, efi/pci_window.h,
- *            efi/interrupt.h.
+ * Knows:     devices/blk.h, transports/pci.h, efi/block_io.h, efi/pci_window.h, efi/interrupt.h.
  * Ownership: the PCI I/O protocol must be opened by driver for the controller as long as the disk is
  *            open. The structure stays where it is.
  */
@@ -20,7 +19,7 @@
 #include "efi/pci_window.h"
 #include "efi/platform.h"
 #include "efi/uefi.h"
-#include "transports/pci_modern.h"
+#include "transports/pci.h"
 
 /**
  * EDK2's disk driver takes the memory of 64 blocks, for the disk and for each partition: one disk
@@ -42,7 +41,7 @@ struct disk {
 
     UINT64 original_attributes;
     struct pci_access access;
-    struct pci_modern pci;
+    struct pci pci;
     struct vio_transport transport;
     struct platform platform;
     struct interrupt interrupt;

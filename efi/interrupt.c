@@ -179,6 +179,8 @@ static const char *interrupt_open_line(struct interrupt *interrupt)
     EFI_LEGACY_8259_PROTOCOL *pic = interrupts.pic;
     UINT8 irq = reg_read8(&interrupt->config, PCI_INTERRUPT_LINE);
 
+    if (interrupt->transport->isr_is_indirect)
+        return "its ISR status cannot be read by a handler";
     if (!pic)
         return "the firmware offers no way to its interrupt line";
     if (irq >= IRQS || reg_read8(&interrupt->config, PCI_INTERRUPT_PIN) == 0 ||

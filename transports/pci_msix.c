@@ -4,32 +4,12 @@
 
 #include <stdbool.h>
 
-/* As many as fit behind the header, each being 4 bytes at least: a longer list is a loop. */
-#define MSIX_CAPABILITIES_MAX ((PCI_CONFIG_BYTES - PCI_FIRST_CAPABILITY) / 4)
-
-/* Where the capability is; 0: there is none. */
-static unsigned msix_find(const struct vio_window *config)
-{
-    if (!(reg_read16(config, PCI_STATUS) & PCI_STATUS_CAPABILITY_LIST))
-        return 0;
-    /* The two low bits of each link are reserved. */
-    unsigned at = reg_read8(config, PCI_CAPABILITIES_POINTER) & 0xFCu;
-
-    for (unsigned n = 0; at >= PCI_FIRST_CAPABILITY && n < MSIX_CAPABILITIES_MAX; n++) {
-        unsigned header = reg_read16(config, at);
-        if ((header & 0xFF) == PCI_CAPABILITY_MSIX && at + PCI_MSIX_BYTES <= PCI_CONFIG_BYTES)
-            return at;
-        at = header >> 8 & 0xFCu;
-    }
-    return 0;
-}
-
 vio_status pci_msix_open(struct pci_msix *msix, const struct pci_function *function)
 {
     const struct vio_window *config = &function->config;
-    unsigned at = msix_find(config);
+    unsigned at = pci_function_find_capability(config, PCI_CAPABILITY_MSIX);
 
-    if (at == 0)
+    if (at == 0 || at + PCI_MSIX_BYTES > PCI_CONFIG_BYTES)
         return VIO_ERR_UNSUPPORTED;
     uint16_t control = reg_read16(config, at + PCI_MSIX_CONTROL);
     uint16_t n_entries = (uint16_t)((control & PCI_MSIX_SIZE_MASK) + 1);

@@ -2,7 +2,7 @@
  * A PCI function's MSI-X capability and table: which message each of its vectors is.
  * Spec:      PCI Local Bus 3.0, 6.8.2 MSI-X Capability and Table Structures; virtio 1.4, 4.1.5.1.2
  *            MSI-X Vector Configuration.
- * Knows:     struct pci_function.
+ * Knows:     transports/pci_function.h.
  * Order:     open, enable, set any number of entries, start, close. Nothing is sent before start, and
  *            nothing after close. An entry's message is only changed while the entry is masked.
  * Ownership: the windows are copied; what they refer to must outlive the structure.
@@ -15,7 +15,7 @@
 
 #include "core/platform.h"
 #include "core/status.h"
-#include "transports/pci_modern.h"
+#include "transports/pci_function.h"
 
 /** All fields are private to pci_msix.c but for those said to be for reading. */
 struct pci_msix {

@@ -1,8 +1,9 @@
 /** @file
  * virtio over PCI as the specification lays it out.
  * Spec:  virtio 1.4, 4.1.2 PCI Device Discovery; 4.1.4 Virtio Structure PCI Capabilities; 4.1.4.3
- *        Common configuration structure layout. PCI Local Bus 3.0, 6 Configuration Space; 6.8.2
- *        MSI-X Capability and Table Structures.
+ *        Common configuration structure layout; 4.1.4.9 PCI configuration access capability;
+ *        4.1.4.10 Legacy Interfaces: A Note on PCI Device Layout. PCI Local Bus 3.0, 6
+ *        Configuration Space; 6.8.2 MSI-X Capability and Table Structures.
  */
 #ifndef TRANSPORTS_PCI_SPEC_H
 #define TRANSPORTS_PCI_SPEC_H
@@ -21,12 +22,15 @@
 #define PCI_BAR_TYPE_MASK             0x6u
 #define PCI_BAR_TYPE_64               0x4u
 #define PCI_BAR_ADDRESS_MASK          0xFFFFFFF0u
+#define PCI_BAR_IO_ADDRESS_MASK       0xFFFFFFFCu
 #define PCI_CAPABILITIES_POINTER      0x34u
 #define PCI_INTERRUPT_LINE            0x3Cu
 #define PCI_INTERRUPT_PIN             0x3Du
 #define PCI_FIRST_CAPABILITY          0x40u
 #define PCI_CAPABILITY_VENDOR         0x09u
 #define PCI_BAR_COUNT                 6u
+/** As many as fit behind the header, each being 4 bytes at least: a longer list is a loop. */
+#define PCI_CAPABILITIES_MAX ((PCI_CONFIG_BYTES - PCI_FIRST_CAPABILITY) / 4)
 
 /* PCI Local Bus 3.0, 6.8.2: the capability, relative to its beginning */
 #define PCI_CAPABILITY_MSIX     0x11u
@@ -63,12 +67,15 @@
 #define VIRTIO_PCI_CAP_BYTES      16u
 #define VIRTIO_PCI_CAP_MULTIPLIER 16u /* of a notify capability */
 #define VIRTIO_PCI_NOTIFY_BYTES   20u
+#define VIRTIO_PCI_CFG_DATA       16u /* of a PCI configuration access capability */
+#define VIRTIO_PCI_CFG_BYTES      20u
 
 /* 4.1.4 cfg_type */
 #define VIRTIO_PCI_CAP_COMMON_CFG 1u
 #define VIRTIO_PCI_CAP_NOTIFY_CFG 2u
 #define VIRTIO_PCI_CAP_ISR_CFG    3u
 #define VIRTIO_PCI_CAP_DEVICE_CFG 4u
+#define VIRTIO_PCI_CAP_PCI_CFG    5u
 
 /* 4.1.4.3 struct virtio_pci_common_cfg: offsets of its fields */
 #define VIRTIO_PCI_COMMON_DEVICE_FEATURE_SELECT 0u
@@ -97,5 +104,22 @@
 #define VIRTIO_PCI_NOTIFY_WIDTH 2u
 /** With VIRTIO_F_NOTIFICATION_DATA */
 #define VIRTIO_PCI_NOTIFY_DATA_WIDTH 4u
+
+/* 4.1.4.10: offsets in BAR 0 of what a legacy device has there */
+#define VIRTIO_PCI_LEGACY_DEVICE_FEATURES 0u
+#define VIRTIO_PCI_LEGACY_DRIVER_FEATURES 4u
+#define VIRTIO_PCI_LEGACY_QUEUE_ADDRESS   8u
+#define VIRTIO_PCI_LEGACY_QUEUE_SIZE      12u
+#define VIRTIO_PCI_LEGACY_QUEUE_SELECT    14u
+#define VIRTIO_PCI_LEGACY_QUEUE_NOTIFY    16u
+#define VIRTIO_PCI_LEGACY_STATUS          18u
+#define VIRTIO_PCI_LEGACY_ISR             19u
+/** While MSI-X is enabled; else the device's configuration stands here already. */
+#define VIRTIO_PCI_LEGACY_CONFIG_VECTOR    20u
+#define VIRTIO_PCI_LEGACY_QUEUE_VECTOR     22u
+#define VIRTIO_PCI_LEGACY_CONFIG           20u
+#define VIRTIO_PCI_LEGACY_CONFIG_WITH_MSIX 24u
+/** 4.1.5.1.3.1: the unit of a queue's address */
+#define VIRTIO_PCI_LEGACY_PAGE_BYTES 4096u
 
 #endif

@@ -598,12 +598,14 @@ static void given_no_way_to_a_line_when_opened_then_polled(void **state)
         uint8_t line, pin;
         bool is_taken;
         const char *reason;
+        bool isr_is_indirect;
     } cases[] = {
         {false, IRQ, 1, false, "the firmware offers no way to its interrupt line"},
         {true, 255, 1, false, "its interrupt line leads nowhere"},
         {true, 16, 1, false, "its interrupt line leads nowhere"},
         {true, IRQ, 0, false, "its interrupt line leads nowhere"},
         {true, IRQ, 1, true, "its interrupt line is taken"},
+        {true, IRQ, 1, false, "its ISR status cannot be read by a handler", true},
     };
 
     (void)state;
@@ -613,6 +615,7 @@ static void given_no_way_to_a_line_when_opened_then_polled(void **state)
         fake_processor.is_taken[IRQ_VECTOR] = cases[i].is_taken;
         devices[0].function.config[PCI_INTERRUPT_LINE] = cases[i].line;
         devices[0].function.config[PCI_INTERRUPT_PIN] = cases[i].pin;
+        devices[0].transport.isr_is_indirect = cases[i].isr_is_indirect;
 
         open_device(0, INTERRUPT_AUTO);
 

@@ -1,0 +1,72 @@
+"""Disks with registers in I/O space: legacy ones, and modern ones that are notified through a port."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from image import INITRD_PATH, KERNEL_PATH, MIB, DiskImage
+from machine import Disk, run_machine
+from probe import FAST_CLOCK, ProbeMachine, Tools, data_answer, function_name, raw_image, spread
+from qemu_trace import ReadReport, sessions, statuses
+
+LIMIT_S = 300
+LEGACY = {"disable-modern": "on", "disable-legacy": "off"}
+
+SHAPES = (
+    LEGACY,
+    {**LEGACY, "vectors": 0},
+    {**LEGACY, "queue-size": 4},
+    {**LEGACY, "queue-size": 1024},
+    {**LEGACY, "num-queues": 4, "queue-size": 16},
+    {**LEGACY, "event_idx": "off", "indirect_desc": "off"},
+    {"modern-pio-notify": "on"},
+    {"modern-pio-notify": "on", "disable-legacy": "on", "event_idx": "off"},
+)
+
+
+def test_given_registers_in_io_space_when_read_and_written_then_data_is_right(
+    folder: Path, tools: Tools
+) -> None:
+    """Checks: PCI-LEG-1, PCI-LEG-5, X-PCIL-2, X-PCIL-3"""
+    images = [
+        raw_image(folder / f"{number}.img", MIB + number * 4096, seed=number)
+        for number in range(len(SHAPES))
+    ]
+    contents = [image.path.read_bytes() for image in images]
+    disks = spread(
+        [Disk(image, options=dict(shape)) for image, shape in zip(images, SHAPES, strict=True)]
+    )
+
+    with ProbeMachine(disks, tools, limit_s=LIMIT_S, extra_arguments=FAST_CLOCK) as machine:
+        machine.load()
+        answers = machine.probe_all("checksum", "checksum2", "flush", "reset", "checksum")
+        result = machine.finish()
+
+    for number, content in enumerate(contents):
+        assert answers[function_name(number)] == [
+            data_answer("checksum", content),
+            data_answer("checksum2", content),
+            "flush: Success",
+            "reset: Success",
+            data_answer("checksum", content),
+        ]
+        running = [0, 1, 3, 7] if "disable-modern" in SHAPES[number] else [0, 1, 3, 11, 15]
+        assert statuses(result.events, number) == 2 * running
+
+
+def test_given_legacy_only_device_when_booted_then_virtboots_driver_reads_the_kernel(
+    debian_image: DiskImage,
+) -> None:
+    """Checks: PCI-LEG-4, PCI-LEG-5, X-CONF-2"""
+    result = run_machine([Disk(debian_image, options=LEGACY)], never=["BdsDxe: failed"])
+
+    result.assert_ordered(
+        "virtboot: booting", "virtboot: read ", "virtboot-init: userspace reached", "powering off"
+    )
+    # The firmware's driver, ours, and Linux's.
+    assert statuses(result.events, 0)[:9] == [0, 1, 3, 7, 0, 1, 3, 7, 0]
+    ours = sessions(result.events, 0)[1]
+    report = ReadReport.find(result.text)
+    assert (ours.read_bytes, len(ours.reads)) == (report.n_bytes, report.n_requests)
+    for name in (KERNEL_PATH, INITRD_PATH):
+        assert ours.covers(debian_image.file_sectors(name))
