@@ -247,20 +247,23 @@ static struct vio_dma setup_part(const struct vio_dma *dma, size_t part_bytes, u
 vio_status blk_setup_queue(struct virtio_blk *blk, uint16_t index)
 {
     uint16_t size = blk->info.queue_size;
+    bool has_tables = blk->indirect.memory;
     struct vio_dma rings = setup_part(&blk->rings, setup_ring_bytes(blk, size), index);
-    struct vio_dma tables =
-        setup_part(&blk->indirect, virtqueue_indirect_bytes(size, BLK_CHAIN_BUFFERS_MAX), index);
+    struct vio_dma tables = {0};
     const struct vio_queue_plan plan = {
         .vq = &blk->queues[index],
         .index = index,
         .size_wanted = size,
         .rings = &rings,
         .shadow = (uint8_t *)blk->shadow + index * virtqueue_shadow_bytes(size),
-        .indirect = blk->indirect.memory ? &tables : NULL,
+        .indirect = has_tables ? &tables : NULL,
         .indirect_entries = BLK_CHAIN_BUFFERS_MAX,
         .direct_max = size / SETUP_DIRECT_SHARE,
     };
 
+    if (has_tables)
+        tables = setup_part(&blk->indirect, virtqueue_indirect_bytes(size, BLK_CHAIN_BUFFERS_MAX),
+                            index);
     return vio_device_set_up_queue(&blk->device, &plan);
 }
 
