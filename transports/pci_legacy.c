@@ -41,7 +41,7 @@ static uint16_t legacy_get_queue_size(void *context, uint16_t index)
 static bool legacy_has_vectors(const struct pci_legacy *pci)
 {
     return pci->msix &&
-           (reg_read16(&pci->config_space, pci->msix + PCI_MSIX_CONTROL) & PCI_MSIX_CONTROL_ENABLE);
+           (reg_read16(&pci->config_space, pci->msix + PCI_MSIX_CONTROL) & PCI_MSIX_ENABLE);
 }
 
 /* 4.1.5.1.2.2: the device says by NO_VECTOR that it has no resources for this one. */

@@ -333,6 +333,7 @@ vio_status pci_modern_open(struct pci_modern *pci, const struct pci_function *fu
         .cfg_access = caps.cfg_access,
         .notify_off_multiplier = caps.notify_off_multiplier,
     };
-    *ret_transport = (struct vio_transport){.ops = &pci_modern_ops, .context = pci};
+    *ret_transport = (struct vio_transport){
+        .ops = &pci_modern_ops, .context = pci, .isr_is_indirect = caps.isr.by_cfg_data};
     return VIO_OK;
 }

@@ -9,28 +9,44 @@
 #define TRANSPORTS_PCI_SPEC_H
 
 /* PCI configuration space header */
-#define PCI_CONFIG_BYTES           256u
-#define PCI_VENDOR_ID              0x00u
-#define PCI_DEVICE_ID              0x02u
-#define PCI_COMMAND                0x04u
-#define PCI_COMMAND_BUS_MASTER     0x0004u
-#define PCI_STATUS                 0x06u
-#define PCI_STATUS_CAPABILITY_LIST 0x0010u
-#define PCI_BAR_0                  0x10u
-#define PCI_BAR_IS_IO              0x1u
-#define PCI_BAR_TYPE_MASK          0x6u
-#define PCI_BAR_TYPE_64            0x4u
-#define PCI_BAR_ADDRESS_MASK       0xFFFFFFF0u
-#define PCI_BAR_IO_ADDRESS_MASK    0xFFFFFFFCu
-#define PCI_CAPABILITIES_POINTER   0x34u
-#define PCI_FIRST_CAPABILITY       0x40u
-#define PCI_CAPABILITY_VENDOR      0x09u
-#define PCI_CAPABILITY_MSIX        0x11u
-#define PCI_MSIX_CONTROL           2u /* in its capability */
-#define PCI_MSIX_CONTROL_ENABLE    0x8000u
-#define PCI_BAR_COUNT              6u
+#define PCI_CONFIG_BYTES              256u
+#define PCI_VENDOR_ID                 0x00u
+#define PCI_DEVICE_ID                 0x02u
+#define PCI_COMMAND                   0x04u
+#define PCI_COMMAND_BUS_MASTER        0x0004u
+#define PCI_COMMAND_INTERRUPT_DISABLE 0x0400u
+#define PCI_STATUS                    0x06u
+#define PCI_STATUS_CAPABILITY_LIST    0x0010u
+#define PCI_BAR_0                     0x10u
+#define PCI_BAR_IS_IO                 0x1u
+#define PCI_BAR_TYPE_MASK             0x6u
+#define PCI_BAR_TYPE_64               0x4u
+#define PCI_BAR_ADDRESS_MASK          0xFFFFFFF0u
+#define PCI_BAR_IO_ADDRESS_MASK       0xFFFFFFFCu
+#define PCI_CAPABILITIES_POINTER      0x34u
+#define PCI_INTERRUPT_LINE            0x3Cu
+#define PCI_INTERRUPT_PIN             0x3Du
+#define PCI_FIRST_CAPABILITY          0x40u
+#define PCI_CAPABILITY_VENDOR         0x09u
+#define PCI_BAR_COUNT                 6u
 /** As many as fit behind the header, each being 4 bytes at least: a longer list is a loop. */
 #define PCI_CAPABILITIES_MAX ((PCI_CONFIG_BYTES - PCI_FIRST_CAPABILITY) / 4)
+
+/* PCI Local Bus 3.0, 6.8.2: the capability, relative to its beginning */
+#define PCI_CAPABILITY_MSIX     0x11u
+#define PCI_MSIX_CONTROL        2u
+#define PCI_MSIX_TABLE          4u
+#define PCI_MSIX_BYTES          12u
+#define PCI_MSIX_SIZE_MASK      0x07FFu /* entries, less one */
+#define PCI_MSIX_FUNCTION_MASK  0x4000u
+#define PCI_MSIX_ENABLE         0x8000u
+#define PCI_MSIX_TABLE_BIR_MASK 0x7u
+/* the table, relative to an entry */
+#define PCI_MSIX_ENTRY_ADDRESS   0u
+#define PCI_MSIX_ENTRY_DATA      8u
+#define PCI_MSIX_ENTRY_CONTROL   12u
+#define PCI_MSIX_ENTRY_BYTES     16u
+#define PCI_MSIX_ENTRY_IS_MASKED 0x1u
 
 /* 4.1.2 */
 #define VIRTIO_PCI_VENDOR           0x1AF4u

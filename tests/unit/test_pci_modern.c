@@ -200,6 +200,7 @@ static void given_bar_out_of_reach_when_used_then_all_registers_by_configuration
     assert_int_equal(ops->get_config_bytes(transport.context), FAKE_PCI_DEVICE_BYTES);
     assert_int_equal(ops->get_config_generation(transport.context), 9);
     assert_int_equal(ops->read_interrupt_status(transport.context), 2);
+    assert_true(transport.isr_is_indirect);
 }
 
 static void given_bar_out_of_reach_when_notified_then_aimed_and_written(void **state)
@@ -246,6 +247,8 @@ static void given_cfg_access_when_bars_are_in_reach_then_not_used(void **state)
 
     assert_int_equal(enable_queue(1), VIO_OK);
     transport.ops->notify(transport.context, 1, 0);
+
+    assert_false(transport.isr_is_indirect);
 
     assert_int_equal(fake_log_count(FAKE_PCI_CONFIG_WRITE), 0);
 }
