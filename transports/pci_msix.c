@@ -18,7 +18,8 @@ vio_status pci_msix_open(struct pci_msix *msix, const struct pci_function *funct
     uint64_t offset = table & ~PCI_MSIX_TABLE_BIR_MASK;
     uint64_t bytes = (uint64_t)n_entries * PCI_MSIX_ENTRY_BYTES;
 
-    if (bar >= PCI_BAR_COUNT || offset + bytes > function->bars[bar].bytes)
+    if (bar >= PCI_BAR_COUNT || offset + bytes > function->bars[bar].bytes ||
+        reg_read32(config, PCI_BAR_0 + bar * 4) & PCI_BAR_IS_IO)
         return VIO_ERR_DEVICE;
     *msix = (struct pci_msix){
         .n_entries = n_entries,

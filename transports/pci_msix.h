@@ -33,7 +33,7 @@ struct pci_msix {
  * @param msix      written on success only
  * @param function  its memory space is enabled
  * @return VIO_OK; VIO_ERR_UNSUPPORTED: the function has no MSI-X; VIO_ERR_DEVICE: its table lies outside
- *         of its BAR, or in one that cannot be reached
+ *         of its BAR, or in one that cannot be reached or is no memory
  */
 VIO_MUST_CHECK vio_status pci_msix_open(struct pci_msix *msix, const struct pci_function *function);
 

@@ -597,15 +597,15 @@ static void given_no_way_to_a_line_when_opened_then_polled(void **state)
         bool has_8259;
         uint8_t line, pin;
         bool is_taken;
-        const char *reason;
         bool isr_is_indirect;
+        const char *reason;
     } cases[] = {
-        {false, IRQ, 1, false, "the firmware offers no way to its interrupt line", false},
-        {true, 255, 1, false, "its interrupt line leads nowhere", false},
-        {true, 16, 1, false, "its interrupt line leads nowhere", false},
-        {true, IRQ, 0, false, "its interrupt line leads nowhere", false},
-        {true, IRQ, 1, true, "its interrupt line is taken", false},
-        {true, IRQ, 1, false, "its ISR status cannot be read by a handler", true},
+        {false, IRQ, 1, false, false, "the firmware offers no way to its interrupt line"},
+        {true, 255, 1, false, false, "its interrupt line leads nowhere"},
+        {true, 16, 1, false, false, "its interrupt line leads nowhere"},
+        {true, IRQ, 0, false, false, "its interrupt line leads nowhere"},
+        {true, IRQ, 1, true, false, "its interrupt line is taken"},
+        {true, IRQ, 1, false, true, "its ISR status cannot be read by a handler"},
     };
 
     (void)state;

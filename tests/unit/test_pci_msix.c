@@ -146,6 +146,14 @@ static void given_table_outside_of_its_bar_when_opened_then_device_error(void **
     }
 }
 
+static void given_table_in_an_io_bar_when_opened_then_device_error(void **state)
+{
+    (void)state;
+    fake.config[PCI_BAR_0 + 4 * FAKE_MSIX_BAR] = PCI_BAR_IS_IO;
+
+    assert_refused(VIO_ERR_DEVICE);
+}
+
 /* --- Sending ---------------------------------------------------------------------------------- */
 
 static void given_entry_that_is_set_when_started_then_its_message_is_sent(void **state)
@@ -283,6 +291,7 @@ int main(void)
         MSIX_TEST(given_capability_cut_off_by_the_end_when_opened_then_unsupported),
         MSIX_TEST(given_links_with_reserved_bits_when_opened_then_found),
         MSIX_TEST(given_table_outside_of_its_bar_when_opened_then_device_error),
+        MSIX_TEST(given_table_in_an_io_bar_when_opened_then_device_error),
         MSIX_TEST(given_entry_that_is_set_when_started_then_its_message_is_sent),
         MSIX_TEST(given_64_bit_address_when_set_then_both_halves_are_written),
         MSIX_TEST(given_enabled_and_not_started_when_raised_then_sent_at_start),
