@@ -16,14 +16,17 @@ PACKAGES_TEST  := $(PACKAGES_RUN) libcmocka-dev clang clang-format python3-pytes
 PACKAGES_PROVE    := $(PACKAGES_BUILD) frama-c-base why3 z3
 PACKAGES_COVERAGE := $(PACKAGES_TEST) gcovr
 
-DRIVERS  := core/device.c core/virtqueue.c core/virtqueue_setup.c transports/pci_caps.c \
-            transports/pci_modern.c devices/blk.c devices/blk_blocking.c devices/blk_engine.c \
-            devices/blk_recover.c devices/blk_request.c devices/blk_setup.c devices/read_ahead.c
+DRIVERS  := core/device.c core/virtqueue.c core/virtqueue_setup.c transports/pci.c \
+            transports/pci_caps.c transports/pci_function.c transports/pci_legacy.c \
+            transports/pci_modern.c transports/pci_msix.c devices/blk.c devices/blk_blocking.c \
+            devices/blk_engine.c devices/blk_recover.c devices/blk_request.c devices/blk_setup.c \
+            devices/read_ahead.c
 BOOT     := boot/bzimage.c boot/entry.c boot/pe.c boot/settings.c boot/status.c boot/utf16.c \
             boot/version_order.c
 GLUE     := efi/bind.c efi/block_io.c efi/block_io2.c efi/clock_$(ARCH).c efi/component_name.c \
             efi/device_name.c efi/disk.c efi/disk_info.c efi/erase_block.c efi/gnu_efi.c \
-            efi/gpt_repair.c efi/message.c efi/pci_window.c efi/platform.c efi/status.c
+            efi/gpt_repair.c efi/interrupt.c efi/interrupt_$(ARCH).c efi/local_apic_$(ARCH).c \
+            efi/message.c efi/pci_window.c efi/platform.c efi/port_$(ARCH).c efi/status.c
 VIRTBOOT := $(DRIVERS) $(GLUE) $(BOOT) efi/main.c efi/volume.c efi/entries.c efi/image.c efi/initrd.c
 VIRTIO   := $(DRIVERS) $(GLUE) efi/driver_main.c
 
@@ -40,8 +43,8 @@ LDFLAGS_EFI := -nostdlib -znocombreloc -shared -Bsymbolic --no-undefined -z noex
 CFLAGS_HOST := -std=c11 -g -O1 -D_GNU_SOURCE -DVIO_MEM_HOOKS -fshort-wchar -fno-omit-frame-pointer \
                -fsanitize=address,undefined -fno-sanitize-recover=all $(WARNINGS) -I. -MMD -MP
 HOST_EFI := efi/block_io.c efi/block_io2.c efi/component_name.c efi/device_name.c efi/disk_info.c \
-            efi/erase_block.c efi/gpt_repair.c efi/initrd.c efi/pci_window.c efi/platform.c \
-            efi/status.c efi/volume.c
+            efi/erase_block.c efi/gpt_repair.c efi/initrd.c efi/interrupt.c efi/local_apic_x86_64.c \
+            efi/pci_window.c efi/platform.c efi/status.c efi/volume.c
 UNIT     := $(basename $(notdir $(wildcard tests/unit/test_*.c)))
 PROGRAMS := $(basename $(notdir $(wildcard tests/qemu/programs/*.c)))
 QEMU_IN  := build/kernel/vmlinuz build/initramfs.img $(PROGRAMS:%=$(B)/test/%.efi)
@@ -78,7 +81,7 @@ $(B)/obj/test/%.o: tests/qemu/programs/%.c | packages-build
 	$(Q)mkdir -p $(@D) && $(CC) -Os $(CFLAGS_FREE) $(CFLAGS_UEFI) -c $< -o $@
 
 $(addprefix $(B)/obj/,core/device.o devices/blk.o devices/blk_recover.o devices/blk_setup.o \
-    transports/pci_caps.o transports/pci_modern.o): SPEED := -Os
+    $(patsubst %.c,%.o,$(filter transports/%,$(DRIVERS)))): SPEED := -Os
 $(B)/obj/%.o: %.c | packages-build
 	$(call say,CC)
 	$(Q)mkdir -p $(@D) && $(CC) $(or $(SPEED),-O2) $(CFLAGS_FREE) -c $< -o $@

@@ -131,16 +131,23 @@ static vio_status device_negotiate(struct vio_device *device, const struct vio_b
                                    uint64_t *ret_features)
 {
     const struct vio_transport *transport = device->transport;
+    uint64_t supported = plan->supported_features;
+    uint64_t required = plan->required_features;
 
     device->offered = transport->ops->get_device_features(transport->context);
-    uint64_t features = device->offered & plan->supported_features;
+    if (transport->is_legacy) {
+        device->offered = (uint32_t)device->offered;
+        supported |= VIO_FEATURE(VIRTIO_F_ANY_LAYOUT); /* 6.3: it promises more, and asks nothing */
+        required &= ~VIO_FEATURE(VIRTIO_F_VERSION_1);
+    }
+    uint64_t features = device->offered & supported;
     if (plan->judge_config) {
         vio_status status = plan->judge_config(device, plan->context, &features);
         if (status != VIO_OK)
             return status;
     }
     features = device_drop_unsupported_dependencies(features & device->offered);
-    uint64_t missing = plan->required_features & ~features;
+    uint64_t missing = required & ~features;
     if (missing)
         return device_fail(device, VIO_ERR_UNSUPPORTED,
                            "the device does not offer the required features", missing);
@@ -159,8 +166,21 @@ static vio_status device_confirm_features(struct vio_device *device, uint64_t fe
     if (!(status & VIRTIO_STATUS_FEATURES_OK))
         return device_fail(device, VIO_ERR_FEATURES_REFUSED,
                            "the device refused FEATURES_OK for the features", features);
-    device->accepted = features;
     return VIO_OK;
+}
+
+/* Steps 5 and 6, which a legacy device knows nothing of: it has to do with what it was told (3.1.2). */
+static vio_status device_settle_features(struct vio_device *device, uint64_t features)
+{
+    vio_status status = VIO_OK;
+
+    if (!device->transport->is_legacy) {
+        /* 5 */ status = device_add_status(device, VIRTIO_STATUS_FEATURES_OK);
+        /* 6 */ status = status ? status : device_confirm_features(device, features);
+    }
+    if (status == VIO_OK)
+        device->accepted = features;
+    return status;
 }
 
 static vio_status device_route_config(struct vio_device *device, uint16_t vector)
@@ -220,27 +240,65 @@ static vio_status device_enable_queue(struct vio_device *device, const struct vi
     }
 }
 
+vio_status vio_device_get_queue_size(struct vio_device *device, uint16_t index, uint16_t wanted,
+                                     uint16_t *ret_size)
+{
+    const struct vio_transport *transport = device->transport;
+    uint16_t size_max = transport->ops->get_queue_size_max(transport->context, index);
+    uint16_t size = virtqueue_negotiate_size(transport->is_legacy ? size_max : wanted, size_max);
+
+    if (size == 0)
+        return device_fail(device, VIO_ERR_UNSUPPORTED, "the device has no queue", index);
+    if (transport->is_legacy && size != size_max)
+        return device_fail(device, VIO_ERR_DEVICE, "no ring can be made of its queue's size",
+                           size_max);
+    *ret_size = size;
+    return VIO_OK;
+}
+
+dma_addr vio_device_dma_addr(const struct vio_device *device, const struct vio_dma *dma)
+{
+    bool is_translated = !device->platform->pointers_are_physical ||
+                         vio_device_has(device, VIRTIO_F_ACCESS_PLATFORM);
+
+    return is_translated ? dma->addr : (uintptr_t)dma->memory;
+}
+
+static struct vio_dma device_dma(const struct vio_device *device, const struct vio_dma *dma)
+{
+    struct vio_dma seen = *dma;
+
+    seen.addr = vio_device_dma_addr(device, dma);
+    return seen;
+}
+
 vio_status vio_device_set_up_queue(struct vio_device *device, const struct vio_queue_plan *plan)
 {
     const struct vio_transport *transport = device->transport;
-    uint16_t size_max = transport->ops->get_queue_size_max(transport->context, plan->index);
-    uint16_t size = virtqueue_negotiate_size(plan->size_wanted, size_max);
+    uint16_t size;
 
-    if (size == 0)
-        return device_fail(device, VIO_ERR_UNSUPPORTED, "the device has no queue", plan->index);
+    vio_status status = vio_device_get_queue_size(device, plan->index, plan->size_wanted, &size);
+    if (status != VIO_OK)
+        return status;
+    if (size > plan->size_wanted)
+        return device_fail(device, VIO_ERR_UNSUPPORTED,
+                           "its queue is too large, and cannot be made smaller; its size is", size);
 
+    struct vio_dma rings = device_dma(device, plan->rings);
+    struct vio_dma indirect = plan->indirect ? device_dma(device, plan->indirect) : rings;
     const struct virtqueue_config config = {
         .transport = transport,
         .index = plan->index,
         .size = size,
         .features = device->accepted,
-        .rings = plan->rings,
+        .is_legacy = transport->is_legacy,
+        .rings = &rings,
         .shadow = plan->shadow,
-        .indirect = plan->indirect,
+        .indirect = plan->indirect ? &indirect : NULL,
         .indirect_entries = plan->indirect_entries,
         .direct_max = (uint16_t)((uint32_t)plan->direct_max * size / plan->size_wanted),
     };
-    vio_status status = virtqueue_init(plan->vq, &config);
+    status = virtqueue_init(plan->vq, &config);
     if (status != VIO_OK)
         return device_fail(device, status, "no ring can be made of the size", size);
 
@@ -277,8 +335,7 @@ static vio_status device_run_steps(struct vio_device *device, const struct vio_b
     /* 2 */ status = status ? status : device_add_status(device, VIRTIO_STATUS_ACKNOWLEDGE);
     /* 3 */ status = status ? status : device_add_status(device, VIRTIO_STATUS_DRIVER);
     /* 4 */ status = status ? status : device_negotiate(device, plan, &features);
-    /* 5 */ status = status ? status : device_add_status(device, VIRTIO_STATUS_FEATURES_OK);
-    /* 6 */ status = status ? status : device_confirm_features(device, features);
+    /* 5, 6 */ status = status ? status : device_settle_features(device, features);
     /* 7 */ status = status ? status : device_set_up_queues(device, plan);
     /* 8 */ status = status ? status : device_add_status(device, VIRTIO_STATUS_DRIVER_OK);
     return status;
@@ -337,6 +394,23 @@ static vio_status device_check_config_size(struct vio_device *device,
     return VIO_OK;
 }
 
+/* Whether what is there now is what was there before. */
+static bool device_read_fields(struct vio_device *device, const struct vio_config_field *fields,
+                               unsigned n_fields, void *ret_values)
+{
+    bool is_same = true;
+
+    for (unsigned i = 0; i < n_fields; i++) {
+        uint64_t *destination = (void *)((uint8_t *)ret_values + fields[i].destination);
+        if (!device_has_field(device, &fields[i]))
+            continue;
+        uint64_t value = device_read_field(device, &fields[i]);
+        is_same = is_same && *destination == value;
+        *destination = value;
+    }
+    return is_same;
+}
+
 vio_status vio_device_read_config(struct vio_device *device, const struct vio_config_field *fields,
                                   unsigned n_fields, void *ret_values)
 {
@@ -348,12 +422,10 @@ vio_status vio_device_read_config(struct vio_device *device, const struct vio_co
         return status;
     for (unsigned attempt = 0; attempt < DEVICE_CONFIG_ATTEMPTS; attempt++) {
         generation = transport->ops->get_config_generation(transport->context);
-        for (unsigned i = 0; i < n_fields; i++) {
-            if (device_has_field(device, &fields[i]))
-                *(uint64_t *)(void *)((uint8_t *)ret_values + fields[i].destination) =
-                    device_read_field(device, &fields[i]);
-        }
-        if (generation == transport->ops->get_config_generation(transport->context)) {
+        bool is_repeated = device_read_fields(device, fields, n_fields, ret_values) && attempt;
+        if (transport->is_legacy
+                ? is_repeated
+                : generation == transport->ops->get_config_generation(transport->context)) {
             device->config_generation = generation;
             return VIO_OK;
         }
@@ -366,5 +438,6 @@ bool vio_device_config_has_changed(const struct vio_device *device)
 {
     const struct vio_transport *transport = device->transport;
 
-    return transport->ops->get_config_generation(transport->context) != device->config_generation;
+    return transport->is_legacy ||
+           transport->ops->get_config_generation(transport->context) != device->config_generation;
 }

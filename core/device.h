@@ -3,7 +3,9 @@
  * Spec:      virtio 1.4, 3.1.1 Driver Requirements: Device Initialization; 2.1.1 Driver
  *            Requirements: Device Status Field; 2.2.1 Driver Requirements: Feature Bits; 2.4.2
  *            Driver Requirements: Device Reset; 2.5.1 Driver Requirements: Device Configuration
- *            Space.
+ *            Space. By a legacy interface: 3.1.2 Legacy Interface: Device Initialization; 2.2.3
+ *            Legacy Interface: A Note on Feature Bits; 2.5.4 Legacy Interface: Device Configuration
+ *            Space; 2.7.2 Legacy Interfaces: A Note on Virtqueue Layout.
  * Knows:     core/transport.h, core/platform.h, core/virtqueue.h.
  * Ownership: transport, platform and queues belong to the caller and outlive the device.
  * Errors:    after a failed bring-up the device carries FAILED, unless it is gone, and
@@ -54,7 +56,7 @@ struct vio_device {
     const struct vio_transport *transport;
     const struct vio_platform *platform;
     uint64_t offered;                     /**< features that the device offers */
-    uint64_t accepted;                    /**< features that are in force; 0 before FEATURES_OK */
+    uint64_t accepted;                    /**< features that are in force; 0 before step 6 */
     uint32_t config_generation;           /**< of what vio_device_read_config() read last */
     enum vio_interrupt_use interrupt_use; /**< settled when the queues are set up */
     struct vio_failure failure;
@@ -64,8 +66,9 @@ struct vio_device {
 struct vio_queue_plan {
     struct virtqueue *vq;
     uint16_t index;
-    uint16_t size_wanted;           /**< a power of two; the device may force less */
-    const struct vio_dma *rings;    /**< virtqueue_ring_bytes(size_wanted) */
+    /** A power of two; the device may force less. Legacy: what vio_device_get_queue_size() says. */
+    uint16_t size_wanted;
+    const struct vio_dma *rings;    /**< virtqueue_ring_bytes(size_wanted), or as for legacy */
     void *shadow;                   /**< virtqueue_shadow_bytes(size_wanted) */
     const struct vio_dma *indirect; /**< virtqueue_indirect_bytes(), or NULL for none */
     uint16_t indirect_entries;
@@ -74,8 +77,10 @@ struct vio_queue_plan {
 
 /** What a driver wants of a device. */
 struct vio_bring_up_plan {
-    uint64_t supported_features; /**< those the driver implements, VERSION_1 among them */
-    uint64_t required_features;  /**< without these the device is of no use */
+    /** Those the driver implements, VERSION_1 among them; ANY_LAYOUT need not be. */
+    uint64_t supported_features;
+    /** Without these the device is of no use; a legacy interface is one without VERSION_1. */
+    uint64_t required_features;
     /**
      * Looks at the configuration space before features are settled (3.1.1 step 4); may take bits
      * out of @p features, and refuse the device. NULL when there is nothing to look at.
@@ -104,7 +109,8 @@ VIO_MUST_CHECK vio_status vio_device_open(struct vio_device *device,
                                           const struct vio_platform *platform);
 
 /**
- * The eight steps of 3.1.1. Afterwards the device is live, its queues empty.
+ * The eight steps of 3.1.1, by a legacy interface without the fifth and sixth (3.1.2). Afterwards the
+ * device is live, its queues empty.
  *
  * @param device  opened; in any state, also held by another driver's left-overs
  * @param plan    only read during the call
@@ -133,6 +139,29 @@ VIO_MUST_CHECK vio_status vio_device_reset(struct vio_device *device);
  * @return VIO_OK, or what the transport returned
  */
 VIO_MUST_CHECK vio_status vio_device_route_interrupts(struct vio_device *device, unsigned n_queues);
+
+/**
+ * Ask for the size that a queue will have: by a legacy interface the device's own, which cannot be
+ * changed (2.7.2); else virtqueue_negotiate_size().
+ *
+ * @param device    features settled
+ * @param index     of the queue
+ * @param wanted    a power of two
+ * @param ret_size  a power of two
+ * @return VIO_OK; VIO_ERR_UNSUPPORTED: there is no such queue; VIO_ERR_DEVICE
+ */
+VIO_MUST_CHECK vio_status vio_device_get_queue_size(struct vio_device *device, uint16_t index,
+                                                    uint16_t wanted, uint16_t *ret_size);
+
+/**
+ * What the device is to be given as the address of this memory: without VIRTIO_F_ACCESS_PLATFORM it
+ * does not know of any translation on its way (6.1 Driver Requirements: Reserved Feature Bits), so
+ * it gets the physical address where that is known. vio_device_set_up_queue() sees to this itself.
+ *
+ * @param device  features settled
+ * @param dma     of its platform
+ */
+dma_addr vio_device_dma_addr(const struct vio_device *device, const struct vio_dma *dma);
 
 /**
  * Make a queue and have the device use it: step 7 of 3.1.1 for one queue, and again after
@@ -168,7 +197,8 @@ VIO_MUST_CHECK vio_status vio_device_check_alive(struct vio_device *device);
 
 /**
  * Whether the device's configuration is another than vio_device_read_config() read last (2.5.1). One
- * read of a register, so that it can be asked often where no interrupt tells.
+ * read of a register, so that it can be asked often where no interrupt tells. A legacy interface
+ * cannot tell: always.
  */
 bool vio_device_config_has_changed(const struct vio_device *device);
 
@@ -190,15 +220,16 @@ struct vio_config_field {
 
 /**
  * Read several fields as one consistent snapshot (2.5.1): retried until the generation is the same
- * before and after. Fields that are not offered are left as they are.
+ * before and after; by a legacy interface until two snapshots are alike (2.5.4). Fields that are not
+ * offered are left as they are.
  *
  * @param device       opened, features known (from judge_config on)
  * @param fields       what to read
  * @param n_fields     how many
  * @param ret_values   structure that vio_config_field.destination refers to; its offered fields
  *                     are undefined on failure
- * @return VIO_OK; VIO_ERR_DEVICE when the space is too small for an offered field, or the
- *         generation never settles
+ * @return VIO_OK; VIO_ERR_DEVICE when the space is too small for an offered field, or it never
+ *         stands still
  */
 VIO_MUST_CHECK vio_status vio_device_read_config(struct vio_device *device,
                                                  const struct vio_config_field *fields,

@@ -1,6 +1,7 @@
 /** @file
  * What the specification says of every virtio device.
- * Spec:  virtio 1.4, 2.1 Device Status Field; 6 Reserved Feature Bits; 5 Device Types.
+ * Spec:  virtio 1.4, 2.1 Device Status Field; 6 Reserved Feature Bits; 6.3 Legacy Interface: Reserved
+ *        Feature Bits; 5 Device Types.
  */
 #ifndef CORE_DEVICE_SPEC_H
 #define CORE_DEVICE_SPEC_H
@@ -18,6 +19,7 @@
 #define VIRTIO_STATUS_ALL_ONES 0xFFu
 
 /* 6 Reserved Feature Bits, by bit number */
+#define VIRTIO_F_ANY_LAYOUT        27 /**< legacy devices only */
 #define VIRTIO_F_INDIRECT_DESC     28
 #define VIRTIO_F_EVENT_IDX         29
 #define VIRTIO_F_VERSION_1         32

@@ -1,6 +1,7 @@
 /** @file
  * The split virtqueue as it lies in memory.
- * Spec:  virtio 1.4, 2.7 Split Virtqueues; 2.7.5 The Virtqueue Descriptor Table; 2.7.6 The
+ * Spec:  virtio 1.4, 2.7 Split Virtqueues; 2.7.2 Legacy Interfaces: A Note on Virtqueue Layout;
+ * 4.1.5.1.3.1 Legacy Interface: A Note on Virtqueue Configuration; 2.7.5 The Virtqueue Descriptor Table; 2.7.6 The
  * Virtqueue Available Ring; 2.7.8 The Virtqueue Used Ring.
  */
 #ifndef CORE_SPLIT_SPEC_H
@@ -21,6 +22,8 @@
 #define VIRTQ_DESC_ALIGN  16u
 #define VIRTQ_AVAIL_ALIGN 2u
 #define VIRTQ_USED_ALIGN  4u
+/** Of the whole, and of the used ring in it, for a legacy PCI device. */
+#define VIRTQ_LEGACY_ALIGN 4096u
 
 struct virtq_desc {
     le64 addr;

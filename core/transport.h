@@ -101,6 +101,8 @@ struct vio_transport {
      * size is the device's and whose parts lie in one piece (2.7.2), known by its start.
      */
     bool is_legacy;
+    /** read_interrupt_status() takes several steps, which an interrupt handler must not come between. */
+    bool isr_is_indirect;
 };
 
 static inline bool vio_transport_is_complete(const struct vio_transport *transport)

@@ -350,8 +350,11 @@ VQ_INLINE struct vq_shadow *vq_read_element(struct virtqueue *vq, uint32_t *ret_
     struct vq_shadow *head = &vq->shadow[id];
     if (head->n_descriptors == 0 || head->number >= vq->n_published)
         return vq_break(vq, VIRTQUEUE_FAULT_ID_NOT_HEAD, id);
-    if (len > head->writable_bytes)
-        return vq_break(vq, VIRTQUEUE_FAULT_LEN, len);
+    if (len > head->writable_bytes) {
+        if (!vq->is_legacy)
+            return vq_break(vq, VIRTQUEUE_FAULT_LEN, len);
+        len = head->writable_bytes;
+    }
     *ret_len = len;
     return head;
 }

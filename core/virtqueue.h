@@ -1,11 +1,12 @@
 /** @file
  * Split virtqueue, driver side.
- * Spec:      virtio 1.4, 2.7 Split Virtqueues; 2.7.5.3 Indirect Descriptors; 2.7.7 Used Buffer
- *            Notification Suppression; 2.7.9 In-order use of descriptors; 2.7.10 Available Buffer
- *            Notification Suppression; 2.7.13 Supplying Buffers to The Device; 2.7.14 Receiving
- *            Used Buffers From The Device. The packed layout of 2.8 is not implemented: one layout,
- *            proven well, before two (a deviation from the SHOULD of 6.1 Driver Requirements:
- *            Reserved Feature Bits).
+ * Spec:      virtio 1.4, 2.7 Split Virtqueues; 2.7.2 Legacy Interfaces: A Note on Virtqueue Layout;
+ *            2.7.5.3 Indirect Descriptors; 2.7.7 Used Buffer Notification Suppression; 2.7.8.1
+ *            Legacy Interface: The Virtqueue Used Ring; 2.7.9 In-order use of descriptors; 2.7.10
+ *            Available Buffer Notification Suppression; 2.7.13 Supplying Buffers to The Device;
+ *            2.7.14 Receiving Used Buffers From The Device. The packed layout of 2.8 is not
+ *            implemented: one layout, proven well, before two (a deviation from the SHOULD of 6.1
+ *            Driver Requirements: Reserved Feature Bits).
  * Knows:     core/transport.h (of which only notify is called), core/split_spec.h.
  * Use:       virtqueue_init(), and virtqueue_addresses() to the transport: vio_device_bring_up()
  *            does both for all queues of a device. Once the device is live, any number of
@@ -84,8 +85,14 @@ struct virtqueue_config {
      */
     uint64_t features;
     /**
-     * At least virtqueue_ring_bytes(); memory and addr aligned to 16. They are kept, the structure
-     * is not; its bookkeeping is not looked at.
+     * For a device that is driven by its legacy interface: the used ring begins where the next 4096
+     * bytes do (2.7.2), and the len of a used element is not to be relied on (2.7.8.1).
+     */
+    bool is_legacy;
+    /**
+     * At least virtqueue_ring_bytes(); memory and addr aligned to 16. Legacy: at least
+     * virtqueue_legacy_ring_bytes(), addr aligned to 4096. They are kept, the structure is not; its
+     * bookkeeping is not looked at.
      */
     const struct vio_dma *rings;
     /** At least virtqueue_shadow_bytes(), aligned as a pointer and a uint64_t; kept. */
@@ -142,6 +149,7 @@ struct virtqueue {
     bool event_idx;
     bool in_order;
     bool order_platform;
+    bool is_legacy; /**< len is not to be relied on */
 
     /* The free list is a FIFO: with an orderly device descriptors are used in table order. */
     struct vq_shadow *free_head;
@@ -184,6 +192,9 @@ uint16_t virtqueue_negotiate_size(uint16_t wanted, uint16_t device_max);
  * @param size  a power of two from 1 to 32768
  */
 size_t virtqueue_ring_bytes(uint16_t size);
+
+/** The same for a queue of a legacy device: a multiple of 4096, and contiguous (2.7.2). */
+size_t virtqueue_legacy_ring_bytes(uint16_t size);
 
 /**
  * Bytes of private memory for a queue of this size.
@@ -268,8 +279,9 @@ bool virtqueue_notify(struct virtqueue *vq);
  *
  * @param vq          initialised
  * @param ret_cookie  what virtqueue_add() was given
- * @param ret_len     bytes that the device says it wrote; what lies behind them is undefined. With
- *                    IN_ORDER a device may leave out elements, which says that all was written
+ * @param ret_len     bytes that the device says it wrote, at most the chain's writable ones; what
+ *                    lies behind them is undefined. With IN_ORDER a device may leave out elements,
+ *                    which says that all was written. Of a legacy device it means nothing
  * @return VIO_OK, VIO_EMPTY, VIO_ERR_QUEUE_BROKEN
  */
 VIO_MUST_CHECK vio_status virtqueue_pop_used(struct virtqueue *vq, void **ret_cookie,

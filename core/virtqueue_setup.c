@@ -19,12 +19,19 @@ static size_t vq_avail_offset(uint16_t size)
 }
 
 /* One le16 more than the ring: used_event, which exists whether or not it is negotiated. */
-static size_t vq_used_offset(uint16_t size)
+static size_t vq_avail_end(uint16_t size)
 {
-    size_t avail_end =
-        vq_avail_offset(size) + sizeof(struct virtq_avail) + sizeof(le16) * size + sizeof(le16);
+    return vq_avail_offset(size) + sizeof(struct virtq_avail) + sizeof(le16) * size + sizeof(le16);
+}
 
-    return vq_align_up(avail_end, VIRTQ_USED_ALIGN);
+static size_t vq_used_offset(uint16_t size, bool is_legacy)
+{
+    return vq_align_up(vq_avail_end(size), is_legacy ? VIRTQ_LEGACY_ALIGN : VIRTQ_USED_ALIGN);
+}
+
+static size_t vq_used_bytes(uint16_t size)
+{
+    return sizeof(struct virtq_used) + sizeof(struct virtq_used_elem) * size + sizeof(le16);
 }
 
 uint16_t virtqueue_negotiate_size(uint16_t wanted, uint16_t device_max)
@@ -40,8 +47,12 @@ uint16_t virtqueue_negotiate_size(uint16_t wanted, uint16_t device_max)
 
 size_t virtqueue_ring_bytes(uint16_t size)
 {
-    return vq_used_offset(size) + sizeof(struct virtq_used) +
-           sizeof(struct virtq_used_elem) * size + sizeof(le16);
+    return vq_used_offset(size, false) + vq_used_bytes(size);
+}
+
+size_t virtqueue_legacy_ring_bytes(uint16_t size)
+{
+    return vq_used_offset(size, true) + vq_align_up(vq_used_bytes(size), VIRTQ_LEGACY_ALIGN);
 }
 
 size_t virtqueue_shadow_bytes(uint16_t size)
@@ -54,21 +65,29 @@ size_t virtqueue_indirect_bytes(uint16_t size, uint16_t entries)
     return sizeof(struct virtq_desc) * entries * size;
 }
 
-static bool vq_dma_is_suitable(const struct vio_dma *dma, size_t bytes)
+static bool vq_dma_is_suitable(const struct vio_dma *dma, size_t bytes, unsigned alignment)
 {
     return dma->bytes >= bytes && (uintptr_t)dma->memory % VIRTQ_DESC_ALIGN == 0 &&
-           dma->addr % VIRTQ_DESC_ALIGN == 0;
+           dma->addr % alignment == 0;
+}
+
+static size_t vq_ring_bytes(const struct virtqueue_config *config)
+{
+    return config->is_legacy ? virtqueue_legacy_ring_bytes(config->size)
+                             : virtqueue_ring_bytes(config->size);
 }
 
 static bool vq_config_is_valid(const struct virtqueue_config *config)
 {
     if (!vq_size_is_valid(config->size) || !config->shadow)
         return false;
-    if (!vq_dma_is_suitable(config->rings, virtqueue_ring_bytes(config->size)))
+    if (!vq_dma_is_suitable(config->rings, vq_ring_bytes(config),
+                            config->is_legacy ? VIRTQ_LEGACY_ALIGN : VIRTQ_DESC_ALIGN))
         return false;
     return !config->indirect ||
            vq_dma_is_suitable(config->indirect,
-                              virtqueue_indirect_bytes(config->size, config->indirect_entries));
+                              virtqueue_indirect_bytes(config->size, config->indirect_entries),
+                              VIRTQ_DESC_ALIGN);
 }
 
 static bool vq_has(const struct virtqueue_config *config, unsigned feature_bit)
@@ -81,7 +100,7 @@ static void vq_lay_out(struct virtqueue *vq, const struct virtqueue_config *conf
     const struct vio_dma *rings = config->rings;
     uint8_t *memory = rings->memory;
     size_t avail_offset = vq_avail_offset(config->size);
-    size_t used_offset = vq_used_offset(config->size);
+    size_t used_offset = vq_used_offset(config->size, config->is_legacy);
 
     vq->desc = (struct virtq_desc *)memory;
     vq->avail = (struct virtq_avail *)(memory + avail_offset);
@@ -125,7 +144,7 @@ vio_status virtqueue_init(struct virtqueue *vq, const struct virtqueue_config *c
     if (!vq_config_is_valid(config))
         return VIO_ERR_INVALID;
     vio_mem_zero(vq, sizeof(*vq));
-    vio_mem_zero(config->rings->memory, virtqueue_ring_bytes(size));
+    vio_mem_zero(config->rings->memory, vq_ring_bytes(config));
     vio_mem_zero(config->shadow, virtqueue_shadow_bytes(size));
     vq_lay_out(vq, config);
     vq->transport = config->transport;
@@ -135,6 +154,7 @@ vio_status virtqueue_init(struct virtqueue *vq, const struct virtqueue_config *c
     vq->event_idx = vq_has(config, VIRTIO_F_EVENT_IDX);
     vq->in_order = vq_has(config, VIRTIO_F_IN_ORDER);
     vq->order_platform = vq_has(config, VIRTIO_F_ORDER_PLATFORM);
+    vq->is_legacy = config->is_legacy;
 
     vq_make_free_list(vq);
     virtqueue_disable_callbacks(vq);

@@ -8,7 +8,7 @@ static void blk_free_memory(struct virtio_blk *blk)
 {
     const struct vio_platform *platform = &blk->platform;
 
-    platform->ops->free(platform->context, blk->shadow, virtqueue_shadow_bytes(BLK_DEPTH_MAX));
+    platform->ops->free(platform->context, blk->shadow, virtqueue_shadow_bytes(blk->depth));
     if (blk->quarantined)
         return;
     if (blk->slot_memory.memory)
@@ -19,24 +19,37 @@ static void blk_free_memory(struct virtio_blk *blk)
         platform->ops->dma_free(platform->context, &blk->rings);
 }
 
-static vio_status blk_allocate_memory(struct virtio_blk *blk)
+/* Where a legacy device has more descriptors than all requests can take, tables are of no use. */
+static vio_status blk_allocate_shared(struct virtio_blk *blk)
 {
     const struct vio_platform *platform = &blk->platform;
 
     vio_status status =
-        platform->ops->dma_alloc(platform->context, blk_setup_ring_bytes(), &blk->rings);
+        platform->ops->dma_alloc(platform->context, blk_setup_ring_bytes(blk), &blk->rings);
+    if (status == VIO_OK && blk->depth == BLK_DEPTH_MAX)
+        status = platform->ops->dma_alloc(
+            platform->context, virtqueue_indirect_bytes(BLK_DEPTH_MAX, BLK_CHAIN_BUFFERS_MAX),
+            &blk->indirect);
+    return status == VIO_OK
+               ? platform->ops->dma_alloc(platform->context,
+                                          BLK_DEPTH_MAX * sizeof(struct blk_slot_memory),
+                                          &blk->slot_memory)
+               : status;
+}
+
+vio_status blk_allocate_memory(struct virtio_blk *blk, uint16_t queue_size)
+{
+    const struct vio_platform *platform = &blk->platform;
+
+    if (blk->shadow)
+        return VIO_OK;
+    blk->depth = queue_size > BLK_DEPTH_MAX ? queue_size : BLK_DEPTH_MAX;
+    blk->shadow = platform->ops->alloc(platform->context, virtqueue_shadow_bytes(blk->depth));
+    vio_status status = blk->shadow ? blk_allocate_shared(blk) : VIO_ERR_NO_MEMORY;
     if (status != VIO_OK)
-        return status;
-    status = platform->ops->dma_alloc(
-        platform->context, virtqueue_indirect_bytes(BLK_DEPTH_MAX, BLK_CHAIN_BUFFERS_MAX),
-        &blk->indirect);
-    if (status != VIO_OK)
-        return status;
-    blk->shadow = platform->ops->alloc(platform->context, virtqueue_shadow_bytes(BLK_DEPTH_MAX));
-    if (!blk->shadow)
-        return VIO_ERR_NO_MEMORY;
-    return platform->ops->dma_alloc(
-        platform->context, BLK_DEPTH_MAX * sizeof(struct blk_slot_memory), &blk->slot_memory);
+        return blk_refuse(blk, status, "no memory for its queue, of size", queue_size);
+    blk_request_make_slots(blk);
+    return VIO_OK;
 }
 
 vio_status virtio_blk_open(struct virtio_blk *blk, const struct vio_transport *transport,
@@ -54,18 +67,9 @@ vio_status virtio_blk_open(struct virtio_blk *blk, const struct vio_transport *t
     if (status != VIO_OK)
         return status;
 
-    status = blk_allocate_memory(blk);
-    if (status != VIO_OK) {
-        blk->device.failure.what = "no memory for its queue";
-        goto err_open;
-    }
     status = blk_setup_bring_up(blk);
-    if (status != VIO_OK)
-        goto err_open;
-    blk_request_make_slots(blk);
-    return VIO_OK;
-
-err_open:
+    if (status == VIO_OK)
+        return VIO_OK;
     (void)blk_recover_stop_device(blk); /* says in quarantined what that means for the memory */
     blk_free_memory(blk);
     return status;

@@ -9,7 +9,8 @@
  *            cut off from memory: then the buffer is the caller's again in any case.
  * Trust:     a request counts as done only if the device wrote both its status byte and all its
  *            data; anything else is an error, never stale memory passed off as data. A device that
- *            lied on a queue is reset and out of use.
+ *            lied on a queue is reset and out of use. Of a legacy device the status byte has to be
+ *            enough (5.2.6.3 Legacy Interface: Device Operation).
  * Waiting:   a blocking call spins for spin_limit_us and then sleeps, where the device has interrupts
  *            (vio_device.interrupt_use) and may_sleep allows it. It asks for one interrupt for each
  *            sleep, and for none while it spins.
@@ -44,8 +45,9 @@
 #define BLK_REQUEST_LIMIT_US 30000000u
 
 /**
- * Descriptors of all queues together; the device may force fewer. Requests in flight are fewer, too:
- * on one queue of 256 with indirect tables 214, without 85.
+ * Descriptors of all queues together; the device may force fewer, and a legacy device more. Requests
+ * in flight are fewer, too: on one queue of 256 with indirect tables 214, without 85; never more than
+ * this.
  */
 #define BLK_DEPTH_MAX 256u
 
@@ -166,10 +168,9 @@ static inline bool virtio_blk_changes(const struct virtio_blk_transfer *transfer
 
 /** Private: one request in flight. */
 struct blk_slot {
-    /** Header, data, status, for data that is one segment; all but the data stays as it is. */
+    /** Header, data, status, for data that is one segment; the header lies first in the memory. */
     struct vio_buffer chain[BLK_OVERHEAD_BUFFERS + 1];
     struct blk_slot_memory *memory; /**< header, status, and what is too small to be mapped */
-    dma_addr memory_addr;
     struct virtio_blk_transfer *transfer;
     struct vio_mapping mapping;
     dma_addr data_addr;
@@ -224,6 +225,7 @@ struct virtio_blk {
     struct vio_dma indirect;
     struct vio_dma slot_memory;
     void *shadow;
+    uint16_t depth; /**< descriptors that there is memory for: BLK_DEPTH_MAX, or a legacy queue's */
     struct blk_slot slots[BLK_DEPTH_MAX];
     struct blk_slot *free_slots;
     struct blk_slot *oldest; /**< in flight */

@@ -58,15 +58,26 @@ static inline bool blk_is_write(enum virtio_blk_operation operation)
     return operation != VIRTIO_BLK_READ && operation != VIRTIO_BLK_GET_ID;
 }
 
+/* --- blk.c ------------------------------------------------------------------------------------ */
+
+/**
+ * All memory that the disk will ever need, and its slots; again it does nothing.
+ *
+ * @param blk         depth, shadow, rings, indirect and slot_memory are written
+ * @param queue_size  of the first queue
+ * @return VIO_OK or VIO_ERR_NO_MEMORY, which is noted; what was allocated is for blk_free_memory()
+ */
+VIO_MUST_CHECK vio_status blk_allocate_memory(struct virtio_blk *blk, uint16_t queue_size);
+
 /* --- blk_setup.c ----------------------------------------------------------------------------- */
 
 /** Bytes of the rings of all queues, however many and large they become. */
-size_t blk_setup_ring_bytes(void);
+size_t blk_setup_ring_bytes(const struct virtio_blk *blk);
 
 /**
  * Bring the device up: features, configuration, queues, and the limits that follow from them.
  *
- * @param blk  opened as a vio_device, its memory allocated
+ * @param blk  opened as a vio_device; allocates its memory if it has none
  * @return VIO_OK or why this device is not driven; then it has to be reset
  */
 VIO_MUST_CHECK vio_status blk_setup_bring_up(struct virtio_blk *blk);
@@ -76,8 +87,11 @@ VIO_MUST_CHECK vio_status blk_setup_queue(struct virtio_blk *blk, uint16_t index
 
 /* --- blk_request.c --------------------------------------------------------------------------- */
 
-/** All slots on the free list. */
+/** All slots on the free list, their memory allocated. */
 void blk_request_make_slots(struct virtio_blk *blk);
+
+/** Say where the device finds the slots' memory; it may come back behind an IOMMU, or without. */
+void blk_request_place_slots(struct virtio_blk *blk);
 
 /**
  * One request of the transfer into a queue, from where the transfer stands; nothing is published.

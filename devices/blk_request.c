@@ -38,18 +38,25 @@ void blk_request_make_slots(struct virtio_blk *blk)
 
     /* Backwards, so that they are used in the order of their memory. */
     for (unsigned i = BLK_DEPTH_MAX; i-- > 0;) {
-        dma_addr addr = blk->slot_memory.addr + i * sizeof(*memory);
         blk->slots[i] = (struct blk_slot){
             .memory = &memory[i],
-            .memory_addr = addr,
-            .chain = {{.addr = addr, .len = sizeof(struct virtio_blk_req_header)},
+            .chain = {{.len = sizeof(struct virtio_blk_req_header)},
                       {.len = 0},
-                      {.addr = addr + offsetof(struct blk_slot_memory, status),
-                       .len = 1,
-                       .device_writable = true}},
+                      {.len = 1, .device_writable = true}},
             .next = blk->free_slots,
         };
         blk->free_slots = &blk->slots[i];
+    }
+}
+
+void blk_request_place_slots(struct virtio_blk *blk)
+{
+    dma_addr addr = vio_device_dma_addr(&blk->device, &blk->slot_memory);
+
+    for (unsigned i = 0; i < BLK_DEPTH_MAX; i++, addr += sizeof(struct blk_slot_memory)) {
+        struct vio_buffer *chain = blk->slots[i].chain;
+        chain[0].addr = addr;
+        chain[BLK_OVERHEAD_BUFFERS].addr = addr + offsetof(struct blk_slot_memory, status);
     }
 }
 
@@ -108,7 +115,7 @@ REQUEST_INLINE vio_status request_place_data(struct virtio_blk *blk, struct blk_
     slot->device_writes = !blk_is_write(operation);
     slot->is_mapped = false;
     if (request_kinds[operation].is_small) {
-        slot->data_addr = slot->memory_addr + offsetof(struct blk_slot_memory, data);
+        slot->data_addr = slot->chain[0].addr + offsetof(struct blk_slot_memory, data);
         return VIO_OK;
     }
     if (is_short || !blk->maps_buffers) {
@@ -316,14 +323,17 @@ static void request_copy_id(const struct blk_slot *slot)
         id[i] = ring_load8(&slot->memory->data.id[i]);
 }
 
-/* 5.2.6: what the status byte means, and whether all data really came (2.7.8.3). */
+/*
+ * 5.2.6: what the status byte means, and whether all data really came (2.7.8.3). Legacy devices do not
+ * know how much that was (5.2.6.3).
+ */
 static vio_status request_judge(struct virtio_blk *blk, const struct blk_slot *slot,
                                 uint32_t used_len)
 {
     uint8_t answer = ring_load8(&slot->memory->status);
     uint64_t writable_bytes = 1 + (uint64_t)(slot->device_writes ? slot->data_bytes : 0);
 
-    if (answer == VIRTIO_BLK_S_OK && used_len >= writable_bytes) {
+    if (answer == VIRTIO_BLK_S_OK && (used_len >= writable_bytes || blk->transport.is_legacy)) {
         if (slot->transfer->operation == VIRTIO_BLK_GET_ID)
             request_copy_id(slot);
         return VIO_OK;

@@ -206,22 +206,24 @@ static vio_status setup_judge_config(struct vio_device *device, void *context, u
 /* --- Queues (3.1.1 step 7) ------------------------------------------------------------------- */
 
 /*
- * The queues share memory for BLK_DEPTH_MAX descriptors. Sizes are powers of two, so that however
- * the device cuts it, it fits: n queues of size s, n * s at most BLK_DEPTH_MAX.
+ * The queues share memory for blk->depth descriptors. Sizes are powers of two, so that however
+ * the device cuts it, it fits: n queues of size s, n * s at most blk->depth.
  */
-static size_t setup_ring_bytes(uint16_t size)
+static size_t setup_ring_bytes(const struct virtio_blk *blk, uint16_t size)
 {
     size_t bytes = virtqueue_ring_bytes(size);
 
+    if (blk->transport.is_legacy)
+        return virtqueue_legacy_ring_bytes(size);
     return bytes + (0u - bytes) % VIRTQ_DESC_ALIGN;
 }
 
-size_t blk_setup_ring_bytes(void)
+size_t blk_setup_ring_bytes(const struct virtio_blk *blk)
 {
     size_t most = 0;
 
     for (uint16_t n = 1; n <= BLK_QUEUES_MAX; n = (uint16_t)(n * 2)) {
-        size_t bytes = n * setup_ring_bytes((uint16_t)(BLK_DEPTH_MAX / n));
+        size_t bytes = n * setup_ring_bytes(blk, (uint16_t)(blk->depth / n));
         most = bytes > most ? bytes : most;
     }
     return most;
@@ -245,20 +247,23 @@ static struct vio_dma setup_part(const struct vio_dma *dma, size_t part_bytes, u
 vio_status blk_setup_queue(struct virtio_blk *blk, uint16_t index)
 {
     uint16_t size = blk->info.queue_size;
-    struct vio_dma rings = setup_part(&blk->rings, setup_ring_bytes(size), index);
-    struct vio_dma tables =
-        setup_part(&blk->indirect, virtqueue_indirect_bytes(size, BLK_CHAIN_BUFFERS_MAX), index);
+    bool has_tables = blk->indirect.memory;
+    struct vio_dma rings = setup_part(&blk->rings, setup_ring_bytes(blk, size), index);
+    struct vio_dma tables = {0};
     const struct vio_queue_plan plan = {
         .vq = &blk->queues[index],
         .index = index,
         .size_wanted = size,
         .rings = &rings,
         .shadow = (uint8_t *)blk->shadow + index * virtqueue_shadow_bytes(size),
-        .indirect = &tables,
+        .indirect = has_tables ? &tables : NULL,
         .indirect_entries = BLK_CHAIN_BUFFERS_MAX,
         .direct_max = size / SETUP_DIRECT_SHARE,
     };
 
+    if (has_tables)
+        tables = setup_part(&blk->indirect, virtqueue_indirect_bytes(size, BLK_CHAIN_BUFFERS_MAX),
+                            index);
     return vio_device_set_up_queue(&blk->device, &plan);
 }
 
@@ -269,18 +274,20 @@ vio_status blk_setup_queue(struct virtio_blk *blk, uint16_t index)
 static vio_status setup_queues(struct vio_device *device, void *context)
 {
     struct virtio_blk *blk = context;
-    const struct vio_transport *transport = device->transport;
-    uint16_t size = virtqueue_negotiate_size(
-        BLK_DEPTH_MAX, transport->ops->get_queue_size_max(transport->context, 0));
-    unsigned n_wanted = size ? BLK_DEPTH_MAX / size : 1;
-    uint16_t n_used = 0;
+    uint16_t size, n_used = 0;
 
+    vio_status status = vio_device_get_queue_size(device, 0, BLK_DEPTH_MAX, &size);
+    if (status == VIO_OK)
+        status = blk_allocate_memory(blk, size);
+    if (status != VIO_OK)
+        return status;
+    unsigned n_wanted = size < blk->depth ? (unsigned)blk->depth / size : 1;
     if (n_wanted > blk->info.n_queues)
         n_wanted = blk->info.n_queues;
     if (n_wanted > BLK_QUEUES_MAX)
         n_wanted = BLK_QUEUES_MAX;
-    blk->info.queue_size = size ? size : 1;
-    vio_status status = vio_device_route_interrupts(device, n_wanted);
+    blk->info.queue_size = size < blk->depth ? size : blk->depth;
+    status = vio_device_route_interrupts(device, n_wanted);
     while (n_used < n_wanted && status == VIO_OK) {
         status = blk_setup_queue(blk, n_used);
         /* One that holds no request is left alone; the first is judged with all limits. */
@@ -364,6 +371,7 @@ vio_status blk_setup_bring_up(struct virtio_blk *blk)
         return status;
     blk->maps_buffers = !blk->platform.pointers_are_physical ||
                         vio_device_has(&blk->device, VIRTIO_F_ACCESS_PLATFORM);
+    blk_request_place_slots(blk);
     setup_judge_cache(blk);
     return setup_find_limits(blk);
 }

@@ -91,7 +91,7 @@ static EFI_STATUS EFIAPI bind_start(EFI_DRIVER_BINDING_PROTOCOL *binding, EFI_HA
         return status;
     cleanup_pool struct disk *disk = uefi_allocate(sizeof(*disk));
     status = disk ? disk_open(disk, controller, pci_io, driver.policy.publish_read_only,
-                              driver.policy.declined_features)
+                              driver.policy.declined_features, driver.policy.interrupt_mode)
                   : EFI_OUT_OF_RESOURCES;
     if (EFI_ERROR(status)) {
         driver.left_quarantined = disk && disk->blk.quarantined;
@@ -262,6 +262,12 @@ UINTN bind_take_over(void)
         bind_connect_file_systems(disk);
     driver.refuses_all = false;
     return n_disks;
+}
+
+void bind_report(void)
+{
+    for (const struct disk *disk = driver.disks; disk; disk = disk->next)
+        disk_report(disk);
 }
 
 void bind_refresh(void)

@@ -19,6 +19,7 @@ struct bind_policy {
     bool accepts_any_controller;
     UINT64 declined_features;
     UINT64 request_limit_us; /**< of virtio_blk; 0: its default */
+    enum interrupt_mode interrupt_mode;
 };
 
 /**
@@ -48,6 +49,9 @@ UINTN bind_take_over(void);
  *         and the image must stay in memory
  */
 EFI_STATUS bind_give_back(void);
+
+/** Say on the console what the disks that we drive are like. */
+void bind_report(void);
 
 /** See whether a disk has changed its size, for who publishes read-only; see disk_refresh(). */
 void bind_refresh(void);

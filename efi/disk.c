@@ -3,7 +3,6 @@
 #include "efi/disk.h"
 
 #include "efi/message.h"
-#include "efi/platform.h"
 #include "efi/status.h"
 
 /* What a virtio function needs; of these, what the bridge and the function support is enabled. */
@@ -58,23 +57,43 @@ static void disk_report_open_failure(const struct disk *disk, vio_status status,
         message_error(disk->name, NULL, L"cannot be driven: %a", status_text(status));
 }
 
-static EFI_STATUS disk_open_device(struct disk *disk, UINT64 declined_features)
+/* Vectors first: where they are in force, a legacy device's registers lie elsewhere. */
+static EFI_STATUS disk_open_device(struct disk *disk, UINT64 declined_features,
+                                   enum interrupt_mode interrupt_mode)
 {
-    struct vio_platform platform = platform_make(disk->pci_io);
     struct vio_failure failure = {0};
-    struct vio_transport transport;
     struct pci_function function;
 
     pci_window_describe(&disk->access, disk->pci_io, &function);
     pci_window_go_direct(&disk->access);
-    vio_status status = pci_modern_open(&disk->pci, &function, &transport, &failure);
+    interrupt_open(&disk->interrupt, &function, interrupt_mode);
+    vio_status status = pci_open(&disk->pci, &function, &disk->transport, &failure);
     if (status == VIO_OK) {
-        status = virtio_blk_open(&disk->blk, &transport, &platform, declined_features);
+        interrupt_attach(&disk->interrupt, &disk->transport);
+        disk->platform = (struct platform){.pci_io = disk->pci_io, .interrupt = &disk->interrupt};
+        struct vio_platform platform = platform_make(&disk->platform);
+        status = virtio_blk_open(&disk->blk, &disk->transport, &platform, declined_features);
         failure = disk->blk.device.failure;
     }
-    if (status != VIO_OK)
+    if (status != VIO_OK) {
+        interrupt_close(&disk->interrupt);
         disk_report_open_failure(disk, status, &failure);
+    }
     return status_to_efi(status);
+}
+
+static void disk_settle_interrupts(struct disk *disk)
+{
+    struct interrupt *interrupt = &disk->interrupt;
+    enum vio_interrupt_use use = disk->blk.device.interrupt_use;
+
+    interrupt_settle(interrupt, use, disk->blk.info.n_queues);
+    if (interrupt->mode != INTERRUPT_ALWAYS)
+        return;
+    disk->blk.spin_limit_us = 0;
+    if (use == VIO_POLLED)
+        message_error(disk->name, NULL, L"cannot have interrupts, so it is polled: %a",
+                      interrupt->reason);
 }
 
 /* A device that still owns guest memory would corrupt the kernel; this allocates nothing. */
@@ -85,6 +104,7 @@ static VOID EFIAPI disk_on_exit_boot_services(EFI_EVENT event, VOID *context)
     (void)event;
     EFI_TPL old_tpl = BS->RaiseTPL(TPL_NOTIFY); /* no timer of ours in its middle */
     virtio_blk_shutdown(&disk->blk);
+    interrupt_close(&disk->interrupt);
     BS->RestoreTPL(old_tpl);
 }
 
@@ -194,6 +214,7 @@ static void disk_close_device(struct disk *disk)
 {
     disk_close_event(&disk->refresh_timer);
     block_io_close_device(&disk->block_io);
+    interrupt_close(&disk->interrupt);
     block_io2_close(&disk->block_io);
     block_io_release(&disk->block_io);
     disk_close_event(&disk->exit_event);
@@ -216,7 +237,8 @@ static EFI_STATUS disk_offer(struct disk *disk, bool publish_read_only)
 }
 
 EFI_STATUS disk_open(struct disk *disk, EFI_HANDLE controller, EFI_PCI_IO_PROTOCOL *pci_io,
-                     bool publish_read_only, UINT64 declined_features)
+                     bool publish_read_only, UINT64 declined_features,
+                     enum interrupt_mode interrupt_mode)
 {
     __builtin_memset(disk, 0, sizeof(*disk));
     disk->controller = controller;
@@ -228,9 +250,10 @@ EFI_STATUS disk_open(struct disk *disk, EFI_HANDLE controller, EFI_PCI_IO_PROTOC
         message_error(disk->name, NULL, L"its PCI function cannot be enabled: %r", status);
         return status;
     }
-    status = disk_open_device(disk, declined_features);
+    status = disk_open_device(disk, declined_features, interrupt_mode);
     if (EFI_ERROR(status))
         goto err_device;
+    disk_settle_interrupts(disk);
     block_io_init(&disk->block_io, &disk->blk, publish_read_only);
     status = disk_offer(disk, publish_read_only);
     if (EFI_ERROR(status))
@@ -317,6 +340,37 @@ EFI_STATUS disk_close(struct disk *disk)
     disk_close_device(disk);
     disk_restore_function(disk);
     return EFI_SUCCESS;
+}
+
+/* --- Messages --------------------------------------------------------------------------------- */
+
+#define DISK_COMPLETION_UNITS 80u
+
+/* What the device does, and not what it was offered. */
+static void disk_describe_completion(const struct disk *disk, CHAR16 text[DISK_COMPLETION_UNITS])
+{
+    const struct interrupt *interrupt = &disk->interrupt;
+    UINTN bytes = DISK_COMPLETION_UNITS * sizeof(CHAR16);
+
+    if (disk->blk.device.interrupt_use == VIO_LINE)
+        UnicodeSPrint(text, bytes, L"interrupts over line %d", interrupt->irq);
+    else if (disk->blk.device.interrupt_use != VIO_POLLED)
+        UnicodeSPrint(text, bytes, L"MSI-X with %d vector%a", interrupt->n_vectors,
+                      interrupt->n_vectors == 1 ? "" : "s");
+    else if (interrupt->mode == INTERRUPT_POLL)
+        UnicodeSPrint(text, bytes, L"polled (asked for)");
+    else
+        UnicodeSPrint(text, bytes, L"polled: %a", interrupt->reason);
+}
+
+void disk_report(const struct disk *disk)
+{
+    CHAR16 completion[DISK_COMPLETION_UNITS];
+
+    disk_describe_completion(disk, completion);
+    message_line(L"%s: %ld MiB, %d-byte blocks, %a, %s", disk->name,
+                 disk->blk.info.capacity_sectors / 2048, disk->blk.info.block_bytes,
+                 disk->blk.info.read_only ? "read-only" : "writable", completion);
 }
 
 bool disk_is_searched(const struct disk *disk)

@@ -3,7 +3,7 @@
  * EFI_BLOCK_IO, EFI_BLOCK_IO2, EFI_DISK_INFO, and EFI_ERASE_BLOCK where the device can erase.
  * Spec:      UEFI 2.10, 11.1 EFI Driver Binding Protocol (what Start and Stop have to do); 7.4
  *            EFI_BOOT_SERVICES.ExitBootServices().
- * Knows:     devices/blk.h, transports/pci_modern.h, efi/block_io.h, efi/pci_window.h.
+ * Knows:     devices/blk.h, transports/pci.h, efi/block_io.h, efi/pci_window.h, efi/interrupt.h.
  * Ownership: the PCI I/O protocol must be opened by driver for the controller as long as the disk is
  *            open. The structure stays where it is.
  */
@@ -15,9 +15,11 @@
 #include "efi/device_name.h"
 #include "efi/disk_info.h"
 #include "efi/erase_block.h"
+#include "efi/interrupt.h"
 #include "efi/pci_window.h"
+#include "efi/platform.h"
 #include "efi/uefi.h"
-#include "transports/pci_modern.h"
+#include "transports/pci.h"
 
 /**
  * EDK2's disk driver takes the memory of 64 blocks, for the disk and for each partition: one disk
@@ -39,7 +41,10 @@ struct disk {
 
     UINT64 original_attributes;
     struct pci_access access;
-    struct pci_modern pci;
+    struct pci pci;
+    struct vio_transport transport;
+    struct platform platform;
+    struct interrupt interrupt;
     EFI_EVENT exit_event;
     EFI_EVENT refresh_timer; /**< NULL: somebody else calls disk_refresh() */
     struct disk *next;       /**< for whoever keeps a list */
@@ -55,10 +60,12 @@ struct disk {
  * @param pci_io             opened by driver
  * @param publish_read_only  see block_io_init()
  * @param declined_features  see virtio_blk_open()
+ * @param interrupt_mode     how it is to say that it is done
  * @return EFI_SUCCESS or the reason; then nothing is left to close
  */
 EFI_STATUS disk_open(struct disk *disk, EFI_HANDLE controller, EFI_PCI_IO_PROTOCOL *pci_io,
-                     bool publish_read_only, UINT64 declined_features);
+                     bool publish_read_only, UINT64 declined_features,
+                     enum interrupt_mode interrupt_mode);
 
 /**
  * Undo disk_open(): the device is reset, the function's attributes are as they were.
@@ -89,6 +96,9 @@ void disk_refresh(struct disk *disk);
  *         on it; why somebody did not let go; why what was written could not be flushed
  */
 EFI_STATUS disk_set_writable(struct disk *disk, bool writable);
+
+/** Say on the console what the disk is like, and how it says that it is done. */
+void disk_report(const struct disk *disk);
 
 /** Whether file systems are to be looked for on this open disk. */
 bool disk_is_searched(const struct disk *disk);

@@ -36,5 +36,6 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system_table)
     }
     loaded->Unload = driver_unload;
     (void)bind_take_over(); /* a machine without virtio disks may get one later */
+    bind_report();
     return EFI_SUCCESS;
 }

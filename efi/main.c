@@ -68,14 +68,6 @@ static EFI_STATUS main_read_settings(EFI_LOADED_IMAGE *loaded, char **ret_text,
 
 /* --- Loading --------------------------------------------------------------------------------- */
 
-static void main_report_disks(void)
-{
-    for (const struct disk *disk = bind_first_disk(); disk; disk = disk->next)
-        message_line(L"%s: %ld MiB, %d-byte blocks, %a", disk->name,
-                     disk->blk.info.capacity_sectors / 2048, disk->blk.info.block_bytes,
-                     disk->blk.info.read_only ? "read-only" : "writable");
-}
-
 /*
  * All since the take-over, file systems included. The initrds are read while the kernel's stub runs,
  * so this is called from there too.
@@ -227,7 +219,7 @@ static EFI_STATUS main_use_disks(struct boot *boot)
 {
     boot->take_over_us = clock_now_us();
     UINTN n_disks = bind_take_over();
-    main_report_disks();
+    bind_report();
     if (n_disks == 0) {
         message_error(NULL, NULL, L"no virtio disk found on any PCI bus");
         return EFI_NOT_FOUND;

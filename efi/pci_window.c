@@ -2,6 +2,9 @@
 
 #include "efi/pci_window.h"
 
+#include "efi/port.h"
+#include "transports/pci_caps.h"
+
 /* ACPI 6.4, 6.4.3.5.1 QWord Address Space Descriptor, which is what GetBarAttributes() gives. */
 struct qword_address_space {
     UINT8 type;
@@ -20,6 +23,7 @@ _Static_assert(sizeof(struct qword_address_space) == 46, "ACPI 6.4, 6.4.3.5.1");
 
 #define QWORD_ADDRESS_SPACE_TYPE 0x8Au
 #define RESOURCE_TYPE_MEMORY     0u
+#define RESOURCE_TYPE_IO         1u
 
 static EFI_PCI_IO_PROTOCOL_WIDTH window_width(unsigned width_bytes)
 {
@@ -52,6 +56,11 @@ static void window_write_memory(volatile UINT8 *where, unsigned width_bytes, uin
         *(volatile UINT32 *)where = value;
 }
 
+static const EFI_PCI_IO_PROTOCOL_ACCESS *window_space(const struct pci_bar_access *bar)
+{
+    return bar->is_io ? &bar->pci_io->Io : &bar->pci_io->Mem;
+}
+
 static uint32_t window_read_bar(void *context, uint64_t offset, unsigned width_bytes)
 {
     const struct pci_bar_access *bar = context;
@@ -59,8 +68,10 @@ static uint32_t window_read_bar(void *context, uint64_t offset, unsigned width_b
 
     if (bar->memory)
         return window_read_memory(bar->memory + offset, width_bytes);
-    EFI_STATUS status = bar->pci_io->Mem.Read(bar->pci_io, window_width(width_bytes), bar->index,
-                                              offset, 1, &value);
+    if (bar->port)
+        return port_read((UINT16)(bar->port + offset), width_bytes);
+    EFI_STATUS status = window_space(bar)->Read(bar->pci_io, window_width(width_bytes), bar->index,
+                                                offset, 1, &value);
     return EFI_ERROR(status) ? window_all_ones(width_bytes) : value;
 }
 
@@ -72,9 +83,13 @@ static void window_write_bar(void *context, uint64_t offset, unsigned width_byte
         window_write_memory(bar->memory + offset, width_bytes, value);
         return;
     }
+    if (bar->port) {
+        port_write((UINT16)(bar->port + offset), width_bytes, value);
+        return;
+    }
     /* A write that fails is noticed by what the device does not do; each such wait is bounded. */
-    (void)bar->pci_io->Mem.Write(bar->pci_io, window_width(width_bytes), bar->index, offset, 1,
-                                 &value);
+    (void)window_space(bar)->Write(bar->pci_io, window_width(width_bytes), bar->index, offset, 1,
+                                   &value);
 }
 
 static uint32_t window_read_config(void *context, uint64_t offset, unsigned width_bytes)
@@ -106,10 +121,11 @@ static const struct vio_window_ops window_config_ops = {
 };
 
 /*
- * What the firmware says of one of its BAR indices, by its address on the bus; 0 bytes: absent,
- * unassigned, or I/O space.
+ * What the firmware says of one of its BAR indices, by its address on the bus; 0 bytes: absent or
+ * unassigned.
  */
 struct firmware_bar {
+    bool is_io;
     uint64_t address;
     uint64_t processor_address;
     uint64_t bytes;
@@ -124,26 +140,29 @@ static struct firmware_bar window_ask_firmware(EFI_PCI_IO_PROTOCOL *pci_io, UINT
     if (EFI_ERROR(pci_io->GetBarAttributes(pci_io, index, NULL, &resources)) || !resources)
         return bar;
     const struct qword_address_space *space = resources;
-    if (space->type != QWORD_ADDRESS_SPACE_TYPE || space->resource_type != RESOURCE_TYPE_MEMORY)
+    if (space->type != QWORD_ADDRESS_SPACE_TYPE || space->resource_type > RESOURCE_TYPE_IO)
         return bar;
     /* UEFI 2.10, 14.4: the offset turns the processor's address into the one that PCI uses. */
     __builtin_memcpy(&minimum, space->minimum, sizeof(minimum));
     __builtin_memcpy(&translation, space->translation, sizeof(translation));
+    bar.is_io = space->resource_type == RESOURCE_TYPE_IO;
     bar.address = minimum + translation;
     bar.processor_address = minimum;
     __builtin_memcpy(&bar.bytes, space->bytes, sizeof(bar.bytes));
     return bar;
 }
 
-/* PCI Local Bus 3.0, 6.2.5.1 Address Maps; 0 for an I/O BAR and for one without an address. */
-static uint64_t window_bar_address(EFI_PCI_IO_PROTOCOL *pci_io, UINT8 bar, bool *ret_is_64_bit)
+/* PCI Local Bus 3.0, 6.2.5.1 Address Maps; 0 for one without an address. */
+static uint64_t window_bar_address(EFI_PCI_IO_PROTOCOL *pci_io, UINT8 bar, bool *ret_is_io,
+                                   bool *ret_is_64_bit)
 {
     uint64_t offset = PCI_BAR_0 + (uint64_t)bar * sizeof(UINT32);
     uint32_t low = window_read_config(pci_io, offset, sizeof(UINT32));
 
+    *ret_is_io = low & PCI_BAR_IS_IO;
     *ret_is_64_bit = false;
-    if (low & PCI_BAR_IS_IO)
-        return 0;
+    if (*ret_is_io)
+        return low & PCI_BAR_IO_ADDRESS_MASK;
     uint64_t address = low & PCI_BAR_ADDRESS_MASK;
     if ((low & PCI_BAR_TYPE_MASK) == PCI_BAR_TYPE_64 && bar + 1 < (int)PCI_BAR_COUNT) {
         *ret_is_64_bit = true;
@@ -158,10 +177,11 @@ static uint64_t window_bar_address(EFI_PCI_IO_PROTOCOL *pci_io, UINT8 bar, bool 
  * are not the register numbers that the capabilities mean. The address tells which is which; where
  * no address fits, the register number is what the specification says.
  */
-static UINT8 window_find_index(const struct firmware_bar *bars, uint64_t address, UINT8 bar)
+static UINT8 window_find_index(const struct firmware_bar *bars, uint64_t address, bool is_io,
+                               UINT8 bar)
 {
     for (UINT8 index = 0; index < PCI_BAR_COUNT; index++) {
-        if (bars[index].bytes && bars[index].address == address)
+        if (bars[index].bytes && bars[index].address == address && bars[index].is_io == is_io)
             return index;
     }
     return bar;
@@ -171,7 +191,7 @@ void pci_window_describe(struct pci_access *access, EFI_PCI_IO_PROTOCOL *pci_io,
                          struct pci_function *ret_function)
 {
     struct firmware_bar bars[PCI_BAR_COUNT];
-    bool is_64_bit;
+    bool is_io, is_64_bit;
 
     *ret_function = (struct pci_function){
         .config = {.ops = &window_config_ops, .context = pci_io, .bytes = PCI_CONFIG_BYTES},
@@ -180,13 +200,14 @@ void pci_window_describe(struct pci_access *access, EFI_PCI_IO_PROTOCOL *pci_io,
     for (UINT8 index = 0; index < PCI_BAR_COUNT; index++)
         bars[index] = window_ask_firmware(pci_io, index);
     for (UINT8 bar = 0; bar < PCI_BAR_COUNT; bar = (UINT8)(bar + (is_64_bit ? 2 : 1))) {
-        uint64_t address = window_bar_address(pci_io, bar, &is_64_bit);
-        if (address == 0)
+        uint64_t address = window_bar_address(pci_io, bar, &is_io, &is_64_bit);
+        UINT8 index = window_find_index(bars, address, is_io, bar);
+        if (address == 0 || bars[index].is_io != is_io)
             continue;
-        UINT8 index = window_find_index(bars, address, bar);
         access->bars[bar] = (struct pci_bar_access){
             .pci_io = pci_io,
             .index = index,
+            .is_io = is_io,
             .address = bars[index].address == address ? bars[index].processor_address : 0,
         };
         ret_function->bars[bar] = (struct vio_window){
@@ -199,8 +220,12 @@ void pci_window_describe(struct pci_access *access, EFI_PCI_IO_PROTOCOL *pci_io,
 
 void pci_window_go_direct(struct pci_access *access)
 {
-    for (UINT8 bar = 0; bar < PCI_BAR_COUNT; bar++)
-        access->bars[bar].memory = (volatile UINT8 *)(UINTN)access->bars[bar].address;
+    for (struct pci_bar_access *bar = access->bars; bar < &access->bars[PCI_BAR_COUNT]; bar++) {
+        if (!bar->is_io)
+            bar->memory = (volatile UINT8 *)(UINTN)bar->address;
+        else if (bar->address <= UINT16_MAX)
+            bar->port = (UINT16)bar->address;
+    }
 }
 
 UINT16 pci_window_virtio_id(EFI_PCI_IO_PROTOCOL *pci_io)

@@ -1,21 +1,24 @@
 /** @file
- * A PCI function's configuration space and memory BARs as register windows.
- * Spec:      UEFI 2.10, 14.4 EFI PCI I/O Protocol: Pci, Mem, GetBarAttributes.
- * Knows:     transports/pci_modern.h.
+ * A PCI function's configuration space and BARs, memory and I/O, as register windows.
+ * Spec:      UEFI 2.10, 14.4 EFI PCI I/O Protocol: Pci, Mem, Io, GetBarAttributes.
+ * Knows:     transports/pci_function.h, efi/port.h.
  * Ownership: the windows refer to the structure given, which stays where it is while they are used.
  */
 #ifndef EFI_PCI_WINDOW_H
 #define EFI_PCI_WINDOW_H
 
 #include "efi/uefi.h"
-#include "transports/pci_modern.h"
+#include "transports/pci_function.h"
 
 /** What one BAR's window carries as its context. */
 struct pci_bar_access {
     EFI_PCI_IO_PROTOCOL *pci_io;
-    UINT8 index;    /**< the firmware's number for it */
+    UINT8 index; /**< the firmware's number for it */
+    bool is_io;
     UINT64 address; /**< where the processor finds it, by the firmware's word; 0: not known */
-    volatile UINT8 *memory; /**< the same, once pci_window_go_direct() was called */
+    /* The same, once pci_window_go_direct() was called; one of them, or none. */
+    volatile UINT8 *memory;
+    UINT16 port;
 };
 
 struct pci_access {
@@ -27,7 +30,7 @@ struct pci_access {
  *
  * @param access  any content; must outlive ret_function's windows
  * @param pci_io  must outlive them too
- * @param ret_function  I/O BARs, unassigned ones and the upper halves of 64-bit ones have a length of 0
+ * @param ret_function  unassigned BARs and the upper halves of 64-bit ones have a length of 0
  */
 void pci_window_describe(struct pci_access *access, EFI_PCI_IO_PROTOCOL *pci_io,
                          struct pci_function *ret_function);
@@ -36,7 +39,7 @@ void pci_window_describe(struct pci_access *access, EFI_PCI_IO_PROTOCOL *pci_io,
  * From now on registers are accessed where they are, without a call of the firmware for each: that
  * takes more instructions than all else that sends a request.
  *
- * @param access  described; the function's memory space is enabled
+ * @param access  described; the function's memory space and I/O space are enabled
  */
 void pci_window_go_direct(struct pci_access *access);
 

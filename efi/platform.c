@@ -17,6 +17,13 @@ static void platform_free(void *context, void *memory, size_t bytes)
     uefi_free_pool_at(&memory);
 }
 
+static EFI_PCI_IO_PROTOCOL *platform_pci_io(const void *context)
+{
+    const struct platform *platform = context;
+
+    return platform->pci_io;
+}
+
 /* A mapping of fewer bytes than asked for is of no use: what it serves must be contiguous. */
 static vio_status platform_map_range(EFI_PCI_IO_PROTOCOL *pci_io, void *memory, size_t bytes,
                                      EFI_PCI_IO_PROTOCOL_OPERATION operation, dma_addr *ret_addr,
@@ -39,7 +46,7 @@ static vio_status platform_map_range(EFI_PCI_IO_PROTOCOL *pci_io, void *memory, 
 
 static vio_status platform_dma_alloc(void *context, size_t bytes, struct vio_dma *ret_dma)
 {
-    EFI_PCI_IO_PROTOCOL *pci_io = context;
+    EFI_PCI_IO_PROTOCOL *pci_io = platform_pci_io(context);
     struct vio_dma dma = {.bytes = bytes};
 
     EFI_STATUS status = pci_io->AllocateBuffer(pci_io, AllocateAnyPages, EfiBootServicesData,
@@ -60,7 +67,7 @@ static vio_status platform_dma_alloc(void *context, size_t bytes, struct vio_dma
 
 static void platform_dma_free(void *context, struct vio_dma *dma)
 {
-    EFI_PCI_IO_PROTOCOL *pci_io = context;
+    EFI_PCI_IO_PROTOCOL *pci_io = platform_pci_io(context);
 
     (void)pci_io->Unmap(pci_io, dma->bookkeeping); /* a common buffer has nothing to copy back */
     (void)pci_io->FreeBuffer(pci_io, uefi_pages_of(dma->bytes), dma->memory);
@@ -76,8 +83,8 @@ static vio_status platform_map(void *context, void *buffer, size_t bytes,
                                                   : EfiPciIoOperationBusMasterRead;
     struct vio_mapping mapping = {0};
 
-    vio_status status =
-        platform_map_range(context, buffer, bytes, operation, &mapping.addr, &mapping.bookkeeping);
+    vio_status status = platform_map_range(platform_pci_io(context), buffer, bytes, operation,
+                                           &mapping.addr, &mapping.bookkeeping);
     if (status == VIO_OK)
         *ret_mapping = mapping;
     return status;
@@ -85,7 +92,7 @@ static vio_status platform_map(void *context, void *buffer, size_t bytes,
 
 static vio_status platform_unmap(void *context, struct vio_mapping *mapping)
 {
-    EFI_PCI_IO_PROTOCOL *pci_io = context;
+    EFI_PCI_IO_PROTOCOL *pci_io = platform_pci_io(context);
 
     return EFI_ERROR(pci_io->Unmap(pci_io, mapping->bookkeeping)) ? VIO_ERR_IO : VIO_OK;
 }
@@ -104,11 +111,11 @@ static void platform_wait(void *context, uint64_t limit_us)
         clock_relax();
 }
 
-/* Interrupts are not routed yet. */
 static unsigned platform_sleep(void *context)
 {
-    (void)context;
-    return 0;
+    const struct platform *platform = context;
+
+    return interrupt_sleep(platform->interrupt);
 }
 
 static const struct vio_platform_ops platform_ops = {
@@ -123,8 +130,12 @@ static const struct vio_platform_ops platform_ops = {
     .sleep = platform_sleep,
 };
 
-struct vio_platform platform_make(EFI_PCI_IO_PROTOCOL *pci_io)
+struct vio_platform platform_make(struct platform *platform)
 {
     return (struct vio_platform){
-        .ops = &platform_ops, .context = pci_io, .pointers_are_physical = true};
+        .ops = &platform_ops,
+        .context = platform,
+        .pointers_are_physical = true,
+        .interrupts = interrupt_ready(platform->interrupt),
+    };
 }

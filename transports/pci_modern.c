@@ -200,9 +200,8 @@ static uint8_t pci_read_interrupt_status(void *context)
 static void pci_isolate(void *context)
 {
     const struct pci_modern *pci = context;
-    uint16_t command = reg_read16(&pci->config_space, PCI_COMMAND);
 
-    reg_write16(&pci->config_space, PCI_COMMAND, (uint16_t)(command & ~PCI_COMMAND_BUS_MASTER));
+    pci_function_isolate(&pci->config_space);
 }
 
 static const struct vio_transport_ops pci_modern_ops = {
@@ -230,11 +229,22 @@ static vio_status pci_fail(struct vio_failure *failure, vio_status status, const
     return status;
 }
 
+static vio_status pci_fail_for_bar(struct vio_failure *failure, uint8_t bar, uint64_t bar_bytes)
+{
+    *failure =
+        (struct vio_failure){.what = bar_bytes ? "a capability claims more than there is of its BAR"
+                                               : PCI_TEXT_NO_ADDRESS,
+                             .value = bar,
+                             .value_is_valid = true};
+    return VIO_ERR_DEVICE;
+}
+
 static vio_status pci_find_structures(const struct pci_function *function,
                                       struct pci_caps *ret_caps, struct vio_failure *ret_failure)
 {
     uint8_t config[PCI_CONFIG_BYTES];
     uint64_t bar_bytes[PCI_BAR_COUNT];
+    uint8_t lacking_bar;
 
     /* Read once: what is checked is what is used. */
     for (unsigned i = 0; i < PCI_CONFIG_BYTES; i += 4) {
@@ -247,22 +257,60 @@ static vio_status pci_find_structures(const struct pci_function *function,
 
     if (config[PCI_VENDOR_ID] == 0xFF && config[PCI_VENDOR_ID + 1] == 0xFF)
         return pci_fail(ret_failure, VIO_ERR_GONE, "the PCI function does not answer");
-    vio_status status = pci_caps_parse(config, bar_bytes, ret_caps);
+    vio_status status = pci_caps_parse(config, bar_bytes, ret_caps, &lacking_bar);
     if (status == VIO_ERR_UNSUPPORTED)
-        return pci_fail(ret_failure, status,
-                        "a legacy device without virtio capabilities, which is not driven");
+        return pci_fail(ret_failure, status, "it has no virtio capabilities");
+    if (status != VIO_OK && lacking_bar < PCI_BAR_COUNT)
+        return pci_fail_for_bar(ret_failure, lacking_bar, bar_bytes[lacking_bar]);
     if (status != VIO_OK)
         return pci_fail(ret_failure, status,
                         "its PCI capabilities name no usable common, notify and ISR structure");
     return VIO_OK;
 }
 
-static struct vio_window pci_structure_window(const struct pci_function *function,
+/*
+ * 4.1.4.9: the capability is aimed at a place, and pci_cfg_data is then what is there. Each access is
+ * aligned, and in a structure, because the window has seen to that; nobody else uses the capability.
+ */
+#define PCI_CFG_BAR_SHIFT 32u
+
+static uint64_t pci_cfg_aim(const struct pci_modern *pci, uint64_t place, unsigned width_bytes)
+{
+    uint64_t cap = pci->cfg_access;
+
+    reg_write8(&pci->config_space, cap + VIRTIO_PCI_CAP_BAR, (uint8_t)(place >> PCI_CFG_BAR_SHIFT));
+    reg_write32(&pci->config_space, cap + VIRTIO_PCI_CAP_OFFSET, (uint32_t)place);
+    reg_write32(&pci->config_space, cap + VIRTIO_PCI_CAP_LENGTH, width_bytes);
+    return cap + VIRTIO_PCI_CFG_DATA;
+}
+
+static uint32_t pci_cfg_read(void *context, uint64_t place, unsigned width_bytes)
+{
+    const struct pci_modern *pci = context;
+
+    return vio_window_read(&pci->config_space, pci_cfg_aim(pci, place, width_bytes), width_bytes);
+}
+
+static void pci_cfg_write(void *context, uint64_t place, unsigned width_bytes, uint32_t value)
+{
+    const struct pci_modern *pci = context;
+
+    vio_window_write(&pci->config_space, pci_cfg_aim(pci, place, width_bytes), width_bytes, value);
+}
+
+static const struct vio_window_ops pci_cfg_ops = {.read = pci_cfg_read, .write = pci_cfg_write};
+
+static struct vio_window pci_structure_window(struct pci_modern *pci,
+                                              const struct pci_function *function,
                                               const struct pci_structure *structure,
                                               uint64_t bytes_needed)
 {
     struct vio_window window = function->bars[structure->bar];
 
+    if (structure->by_cfg_data)
+        window = (struct vio_window){.ops = &pci_cfg_ops,
+                                     .context = pci,
+                                     .base = (uint64_t)structure->bar << PCI_CFG_BAR_SHIFT};
     window.base += structure->offset;
     window.bytes = structure->bytes < bytes_needed ? structure->bytes : bytes_needed;
     return window;
@@ -278,12 +326,14 @@ vio_status pci_modern_open(struct pci_modern *pci, const struct pci_function *fu
         return status;
     *pci = (struct pci_modern){
         .config_space = function->config,
-        .common = pci_structure_window(function, &caps.common, VIRTIO_PCI_COMMON_BYTES_KNOWN),
-        .notify = pci_structure_window(function, &caps.notify, UINT64_MAX),
-        .isr = pci_structure_window(function, &caps.isr, VIRTIO_PCI_ISR_BYTES),
-        .device = pci_structure_window(function, &caps.device, UINT64_MAX),
+        .common = pci_structure_window(pci, function, &caps.common, VIRTIO_PCI_COMMON_BYTES_KNOWN),
+        .notify = pci_structure_window(pci, function, &caps.notify, UINT64_MAX),
+        .isr = pci_structure_window(pci, function, &caps.isr, VIRTIO_PCI_ISR_BYTES),
+        .device = pci_structure_window(pci, function, &caps.device, UINT64_MAX),
+        .cfg_access = caps.cfg_access,
         .notify_off_multiplier = caps.notify_off_multiplier,
     };
-    *ret_transport = (struct vio_transport){.ops = &pci_modern_ops, .context = pci};
+    *ret_transport = (struct vio_transport){
+        .ops = &pci_modern_ops, .context = pci, .isr_is_indirect = caps.isr.by_cfg_data};
     return VIO_OK;
 }

@@ -2,11 +2,14 @@
  * Transport for virtio-pci devices that follow virtio 1.0 or later, and for transitional devices
  * through their modern interface.
  * Spec:      virtio 1.4, 4.1 Virtio Over PCI Bus; 4.1.3.1 Driver Requirements: PCI Device Layout;
- *            4.1.4.3.2 Driver Requirements: Common configuration structure layout; 4.1.5.2
- *            Available Buffer Notifications; 2.6.1 Virtqueue Reset.
- * Knows:     transports/pci_caps.h, core/transport.h.
+ *            4.1.4.3.2 Driver Requirements: Common configuration structure layout; 4.1.4.9.2 Driver
+ *            Requirements: PCI configuration access capability; 4.1.5.2 Available Buffer
+ *            Notifications; 2.6.1 Virtqueue Reset.
+ * Knows:     transports/pci_caps.h, transports/pci_function.h, core/transport.h.
  * Ownership: the windows given to pci_modern_open() are copied; what they refer to must outlive the
  *            transport. Nothing is allocated, so there is nothing to close.
+ * Reach:     structures in a BAR without a window are accessed through configuration space, where
+ *            the device has a capability for that. It is slow, and takes several accesses for one.
  * Trust:     all accesses are bounded by the windows; a notification address outside the notify
  *            structure makes the queue's set-up fail.
  */
@@ -19,15 +22,10 @@
 #include "core/platform.h"
 #include "core/transport.h"
 #include "transports/pci_caps.h"
+#include "transports/pci_function.h"
 
 /** Queues per device that can be driven. */
 #define PCI_MODERN_QUEUES_MAX 64u
-
-/** The PCI function that a device sits on, as the platform shows it. */
-struct pci_function {
-    struct vio_window config;              /**< configuration space, PCI_CONFIG_BYTES */
-    struct vio_window bars[PCI_BAR_COUNT]; /**< memory BARs; 0 bytes: absent, unassigned or I/O */
-};
 
 /** Private: how a queue's notification is written. */
 struct pci_notification {
@@ -42,6 +40,7 @@ struct pci_modern {
     struct vio_window notify;
     struct vio_window isr;
     struct vio_window device;
+    uint8_t cfg_access; /**< offset of that capability; only for windows that go through it */
     uint32_t notify_off_multiplier;
     uint64_t features;                                            /**< as written last */
     struct pci_notification notifications[PCI_MODERN_QUEUES_MAX]; /**< by queue */

@@ -390,6 +390,7 @@ static void fake_on_enable(void *context, uint16_t index)
     struct fake_blk_device *device = context;
     const struct fake_queue *queue = &device->transport.queues[index];
 
+    device->platform->is_translated = fake_accepted(device, VIRTIO_F_ACCESS_PLATFORM);
     fake_ring_attach(&device->rings[index], device->platform, queue->size, &queue->addresses,
                      device->transport.accepted);
     if (device->polls)

@@ -151,12 +151,72 @@ static void fake_bar_write(void *context, uint64_t offset, unsigned width_bytes,
     memcpy(reg.value, &value, width_bytes);
 }
 
+static uint32_t fake_poked32(const struct fake_pci *pci, unsigned at)
+{
+    uint32_t value;
+
+    memcpy(&value, &pci->config[at], sizeof(value));
+    return value;
+}
+
+static bool fake_is_covered(const struct fake_pci *pci, uint32_t offset, unsigned width_bytes)
+{
+    static const unsigned caps[] = {FAKE_CAP_COMMON, FAKE_CAP_NOTIFY, FAKE_CAP_ISR,
+                                    FAKE_CAP_DEVICE};
+
+    for (unsigned i = 0; i < ARRAY_LENGTH(caps); i++) {
+        uint32_t start = fake_poked32(pci, caps[i] + VIRTIO_PCI_CAP_OFFSET);
+        uint32_t bytes = fake_poked32(pci, caps[i] + VIRTIO_PCI_CAP_LENGTH);
+        if (offset >= start && offset - start + width_bytes <= bytes)
+            return true;
+    }
+    return false;
+}
+
+/* 4.1.4.9.2: what the capability is aimed at, as an offset for the BAR's window. */
+static uint64_t fake_cfg_target(const struct fake_pci *pci, unsigned width_bytes)
+{
+    uint32_t offset = fake_poked32(pci, FAKE_CAP_FREE + VIRTIO_PCI_CAP_OFFSET);
+
+    assert_int_equal(pci->config[FAKE_CAP_FREE + VIRTIO_PCI_CAP_BAR], FAKE_PCI_BAR);
+    assert_int_equal(fake_poked32(pci, FAKE_CAP_FREE + VIRTIO_PCI_CAP_LENGTH), width_bytes);
+    assert_int_equal(offset % width_bytes, 0);
+    if (!fake_is_covered(pci, offset, width_bytes))
+        fail_msg("pci_cfg_data is used for offset 0x%x, which is in no structure", offset);
+    return FAKE_PCI_BAR_BASE + offset;
+}
+
+static bool fake_has_cfg_access(const struct fake_pci *pci)
+{
+    return pci->config[PCI_CAPABILITIES_POINTER] == FAKE_CAP_FREE &&
+           pci->config[FAKE_CAP_FREE + VIRTIO_PCI_CAP_CFG_TYPE] == VIRTIO_PCI_CAP_PCI_CFG;
+}
+
+static bool fake_is_cfg_data(const struct fake_pci *pci, uint64_t offset)
+{
+    return fake_has_cfg_access(pci) && offset >= FAKE_CAP_FREE + VIRTIO_PCI_CFG_DATA &&
+           offset < FAKE_CAP_FREE + VIRTIO_PCI_CFG_BYTES;
+}
+
+/* With the widths of the fields (4.1.3.1). */
+static bool fake_is_cfg_aim(const struct fake_pci *pci, uint64_t offset, unsigned width_bytes)
+{
+    return fake_has_cfg_access(pci) &&
+           ((offset == FAKE_CAP_FREE + VIRTIO_PCI_CAP_BAR && width_bytes == 1) ||
+            (offset == FAKE_CAP_FREE + VIRTIO_PCI_CAP_OFFSET && width_bytes == 4) ||
+            (offset == FAKE_CAP_FREE + VIRTIO_PCI_CAP_LENGTH && width_bytes == 4));
+}
+
 static uint32_t fake_config_read(void *context, uint64_t offset, unsigned width_bytes)
 {
-    const struct fake_pci *pci = context;
+    struct fake_pci *pci = context;
     uint32_t value = 0;
 
     assert_true(offset + width_bytes <= PCI_CONFIG_BYTES);
+    if (pci->is_opened && fake_is_cfg_data(pci, offset)) {
+        assert_int_equal(offset, FAKE_CAP_FREE + VIRTIO_PCI_CFG_DATA);
+        return fake_bar_read(pci, fake_cfg_target(pci, width_bytes), width_bytes);
+    }
     memcpy(&value, &pci->config[offset], width_bytes);
     fake_log_add((struct fake_event){
         .kind = FAKE_PCI_CONFIG_READ, .width_bytes = width_bytes, .at = offset, .value = value});
@@ -167,7 +227,13 @@ static void fake_config_write(void *context, uint64_t offset, unsigned width_byt
 {
     struct fake_pci *pci = context;
 
-    if (offset != PCI_COMMAND || width_bytes != 2)
+    if (fake_is_cfg_data(pci, offset)) {
+        assert_int_equal(offset, FAKE_CAP_FREE + VIRTIO_PCI_CFG_DATA);
+        fake_bar_write(pci, fake_cfg_target(pci, width_bytes), width_bytes, value);
+        return;
+    }
+    bool is_command = offset == PCI_COMMAND && width_bytes == 2;
+    if (!is_command && !fake_is_cfg_aim(pci, offset, width_bytes))
         fail_msg("configuration space was written at 0x%llx", (unsigned long long)offset);
     memcpy(&pci->config[offset], &value, width_bytes);
     fake_log_add((struct fake_event){
@@ -179,6 +245,17 @@ static const struct vio_window_ops fake_config_ops = {
     .read = fake_config_read,
     .write = fake_config_write,
 };
+
+void fake_pci_add_cfg_access(struct fake_pci *pci)
+{
+    static const struct fake_cap cap = {.at = FAKE_CAP_FREE,
+                                        .next = FAKE_CAP_COMMON,
+                                        .cap_len = VIRTIO_PCI_CFG_BYTES,
+                                        .cfg_type = VIRTIO_PCI_CAP_PCI_CFG};
+
+    fake_caps_write(pci->config, &cap);
+    pci->config[PCI_CAPABILITIES_POINTER] = FAKE_CAP_FREE;
+}
 
 void fake_pci_init(struct fake_pci *pci)
 {

@@ -1,8 +1,10 @@
 /** @file
  * A virtio function on a PCI bus: configuration space, and one BAR with the structures that
  * fake_caps_init() describes. Each register access is logged; one of the wrong width, to a place
- * where nothing is, or a write to a read-only register, fails the test.
- * Spec:   virtio 1.4, 4.1.4.3 Common configuration structure layout.
+ * where nothing is, or a write to a read-only register, fails the test. With a PCI configuration access
+ * capability, its registers can be reached by that one as well, but for a misuse (4.1.4.9.2).
+ * Spec:   virtio 1.4, 4.1.4.3 Common configuration structure layout; 4.1.4.9 PCI configuration access
+ *         capability.
  * Knows:  transports/pci_modern.h (struct pci_function), tests/fakes/fake_log.h.
  */
 #ifndef TESTS_FAKES_FAKE_PCI_H
@@ -51,9 +53,13 @@ struct fake_pci {
     bool refuses_vectors; /**< they read back as VIO_NO_VECTOR */
     bool lacks_vectors;   /**< they read as 0, as without MSI-X */
     bool refuses_size;
+    bool is_opened; /**< reads of pci_cfg_data are accesses, and not those of a whole list */
 };
 
 /** A device with two queues of 256, whose notify offsets are their numbers. */
 void fake_pci_init(struct fake_pci *pci);
+
+/** Give it a PCI configuration access capability, first in the list; which is then writable. */
+void fake_pci_add_cfg_access(struct fake_pci *pci);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include "tests/fakes/fake_pci_io.h"
 
+#include "efi/port.h"
 #include "tests/fakes/fake_uefi.h"
 #include "tests/fakes/testing.h"
 
@@ -198,27 +199,25 @@ static UINT8 register_of(const struct fake_pci_io *fake, UINT8 index)
     return bar < PCI_BAR_COUNT ? bar : PCI_BAR_COUNT;
 }
 
-static bool is_memory_range(const struct fake_pci_io *fake, UINT8 index, UINT64 offset,
-                            unsigned width_bytes)
+static bool is_range(const struct fake_pci_io *fake, bool is_io, UINT8 index, UINT64 offset,
+                     unsigned width_bytes)
 {
     UINT8 number = register_of(fake, index);
 
     if (number == PCI_BAR_COUNT)
         return false;
     const struct fake_pci_io_bar *bar = &fake->bars[number];
-    return (bar->kind == FAKE_PCI_IO_MEMORY32 || bar->kind == FAKE_PCI_IO_MEMORY64) &&
+    return bar->kind != FAKE_PCI_IO_ABSENT && (bar->kind == FAKE_PCI_IO_IO) == is_io &&
            offset < bar->bytes && width_bytes <= bar->bytes - offset;
 }
 
-static EFI_STATUS EFIAPI fake_mem_read(EFI_PCI_IO_PROTOCOL *protocol,
-                                       EFI_PCI_IO_PROTOCOL_WIDTH width, UINT8 index, UINT64 offset,
-                                       UINTN count, VOID *buffer)
+static EFI_STATUS read_bar(struct fake_pci_io *fake, bool is_io, EFI_PCI_IO_PROTOCOL_WIDTH width,
+                           UINT8 index, UINT64 offset, UINTN count, VOID *buffer)
 {
-    struct fake_pci_io *fake = fake_of(protocol);
     unsigned width_bytes = width_of(width);
 
     assert_int_equal(count, 1);
-    if (!is_memory_range(fake, index, offset, width_bytes))
+    if (!is_range(fake, is_io, index, offset, width_bytes))
         return EFI_UNSUPPORTED;
     if (fails(fake, FAKE_PCI_IO_MEM_READ)) {
         memset(buffer, FAKE_PCI_IO_RUBBISH, width_bytes);
@@ -229,18 +228,61 @@ static EFI_STATUS EFIAPI fake_mem_read(EFI_PCI_IO_PROTOCOL *protocol,
     return EFI_SUCCESS;
 }
 
+static EFI_STATUS write_bar(struct fake_pci_io *fake, bool is_io, EFI_PCI_IO_PROTOCOL_WIDTH width,
+                            UINT8 index, UINT64 offset, UINTN count, VOID *buffer)
+{
+    unsigned width_bytes = width_of(width);
+
+    assert_int_equal(count, 1);
+    if (!is_range(fake, is_io, index, offset, width_bytes))
+        return EFI_UNSUPPORTED;
+    record(fake, true, index, offset, width_bytes, buffer);
+    return EFI_SUCCESS;
+}
+
+static EFI_STATUS EFIAPI fake_mem_read(EFI_PCI_IO_PROTOCOL *protocol,
+                                       EFI_PCI_IO_PROTOCOL_WIDTH width, UINT8 index, UINT64 offset,
+                                       UINTN count, VOID *buffer)
+{
+    return read_bar(fake_of(protocol), false, width, index, offset, count, buffer);
+}
+
 static EFI_STATUS EFIAPI fake_mem_write(EFI_PCI_IO_PROTOCOL *protocol,
                                         EFI_PCI_IO_PROTOCOL_WIDTH width, UINT8 index, UINT64 offset,
                                         UINTN count, VOID *buffer)
 {
-    struct fake_pci_io *fake = fake_of(protocol);
-    unsigned width_bytes = width_of(width);
+    return write_bar(fake_of(protocol), false, width, index, offset, count, buffer);
+}
 
-    assert_int_equal(count, 1);
-    if (!is_memory_range(fake, index, offset, width_bytes))
-        return EFI_UNSUPPORTED;
-    record(fake, true, index, offset, width_bytes, buffer);
-    return EFI_SUCCESS;
+static EFI_STATUS EFIAPI fake_io_read(EFI_PCI_IO_PROTOCOL *protocol,
+                                      EFI_PCI_IO_PROTOCOL_WIDTH width, UINT8 index, UINT64 offset,
+                                      UINTN count, VOID *buffer)
+{
+    return read_bar(fake_of(protocol), true, width, index, offset, count, buffer);
+}
+
+static EFI_STATUS EFIAPI fake_io_write(EFI_PCI_IO_PROTOCOL *protocol,
+                                       EFI_PCI_IO_PROTOCOL_WIDTH width, UINT8 index, UINT64 offset,
+                                       UINTN count, VOID *buffer)
+{
+    return write_bar(fake_of(protocol), true, width, index, offset, count, buffer);
+}
+
+/* --- efi/port.h ------------------------------------------------------------------------------- */
+
+struct fake_port_access fake_port_last;
+
+uint32_t port_read(uint16_t port, unsigned width_bytes)
+{
+    fake_port_last = (struct fake_port_access){
+        .port = port, .width_bytes = width_bytes, .value = fake_port_last.value};
+    return fake_port_last.value;
+}
+
+void port_write(uint16_t port, unsigned width_bytes, uint32_t value)
+{
+    fake_port_last = (struct fake_port_access){
+        .is_write = true, .port = port, .width_bytes = width_bytes, .value = value};
 }
 
 static EFI_STATUS EFIAPI fake_config_read(EFI_PCI_IO_PROTOCOL *protocol,
@@ -303,6 +345,8 @@ static EFI_STATUS EFIAPI fake_get_bar_attributes(EFI_PCI_IO_PROTOCOL *protocol, 
     descriptor[0] = fake->descriptor_type ? fake->descriptor_type : DESCRIPTOR_TYPE_QWORD;
     descriptor[1] = DESCRIPTOR_BYTES - 3;
     descriptor[3] = bar->kind == FAKE_PCI_IO_IO ? RESOURCE_TYPE_IO : RESOURCE_TYPE_MEMORY;
+    if (fake->resource_type)
+        descriptor[3] = fake->resource_type;
     descriptor[6] = bar->kind == FAKE_PCI_IO_MEMORY64 ? 64 : 32;
     memcpy(descriptor + 14, &minimum, sizeof(minimum));
     memcpy(descriptor + 22, &alignment, sizeof(alignment));
@@ -355,6 +399,7 @@ void fake_pci_io_init(struct fake_pci_io *fake)
         .protocol =
             {
                 .Mem = {.Read = fake_mem_read, .Write = fake_mem_write},
+                .Io = {.Read = fake_io_read, .Write = fake_io_write},
                 .Pci = {.Read = fake_config_read, .Write = fake_config_write},
                 .Map = fake_map,
                 .Unmap = fake_unmap,
@@ -365,4 +410,5 @@ void fake_pci_io_init(struct fake_pci_io *fake)
             },
         .next_address = FIRST_ADDRESS,
     };
+    fake_port_last = (struct fake_port_access){0};
 }

@@ -2,7 +2,8 @@
  * EFI_PCI_IO_PROTOCOL in memory, as strict as the specification allows. Map() bounces: what the
  * device sees is not the caller's buffer, its address is no pointer, and the data moves in Map()
  * (BusMasterRead) or Unmap() (BusMasterWrite) only. The device reaches memory through
- * fake_pci_io_reach(). Descriptors of BARs are pool memory of fake_uefi.h.
+ * fake_pci_io_reach(). Descriptors of BARs are pool memory of fake_uefi.h. With it come I/O ports,
+ * of which the last access is remembered.
  * Spec:   UEFI 2.10, 14.4 EFI PCI I/O Protocol; ACPI 6.4, 6.4.3.5.1 QWord Address Space Descriptor.
  * Knows:  tests/fakes/fake_uefi.h; numbers BARs as EDK2's PciBusDxe does.
  */
@@ -25,8 +26,8 @@
 enum fake_pci_io_call {
     FAKE_PCI_IO_ALLOCATE_BUFFER,
     FAKE_PCI_IO_MAP,
-    FAKE_PCI_IO_UNMAP, /**< the mapping is gone, the data was not brought back */
-    FAKE_PCI_IO_MEM_READ,
+    FAKE_PCI_IO_UNMAP,    /**< the mapping is gone, the data was not brought back */
+    FAKE_PCI_IO_MEM_READ, /**< or Io.Read() */
     FAKE_PCI_IO_CONFIG_READ,
     FAKE_PCI_IO_CALL_KINDS,
 };
@@ -69,9 +70,10 @@ struct fake_pci_io {
 
     /* Knobs */
     UINTN map_bytes_max;      /**< Map() maps no more than this; 0: no limit */
-    UINT32 mem_value;         /**< what Mem.Read() finds */
+    UINT32 mem_value;         /**< what Mem.Read() and Io.Read() find */
     bool counts_registers;    /**< BAR indices are register numbers; false: EDK2's */
     UINT8 descriptor_type;    /**< in GetBarAttributes(); 0: that of a QWord descriptor */
+    UINT8 resource_type;      /**< the same; 0: the BAR's */
     bool gives_no_resources;  /**< GetBarAttributes() succeeds without a descriptor */
     UINT64 translation_bytes; /**< PCI address - host address */
 
@@ -86,6 +88,15 @@ struct fake_pci_io {
     EFI_PHYSICAL_ADDRESS next_address;
     unsigned fail_at[FAKE_PCI_IO_CALL_KINDS];
 };
+
+/** What efi/port.h was asked for last; a read gives the value that stands here. */
+struct fake_port_access {
+    bool is_write;
+    UINT16 port;
+    unsigned width_bytes;
+    UINT32 value;
+};
+extern struct fake_port_access fake_port_last;
 
 /** A function without BARs. fake_uefi_init() comes first. */
 void fake_pci_io_init(struct fake_pci_io *fake);

@@ -244,14 +244,19 @@ static void *fake_reach_pointer(uint8_t *memory, size_t memory_bytes, dma_addr a
     return memory + (addr - start);
 }
 
+static bool fake_uses_pointers(const struct fake_platform *fake)
+{
+    return fake->platform.pointers_are_physical && !fake->is_translated;
+}
+
 static void *fake_reach_lent(const struct fake_platform *fake, dma_addr addr, size_t bytes)
 {
     void *reached = fake_reach_pointer(fake->lent, fake->lent_bytes, addr, bytes);
 
-    if (!fake->platform.pointers_are_physical)
+    if (!fake_uses_pointers(fake))
         return NULL;
     for (const struct fake_block *block = fake->blocks; block && !reached; block = block->next) {
-        if (block->kind == FAKE_CALL_ALLOC)
+        if (block->kind == FAKE_CALL_ALLOC || block->kind == FAKE_CALL_DMA_ALLOC)
             reached = fake_reach_pointer(block->memory, block->bytes, addr, bytes);
     }
     return reached;
@@ -265,6 +270,8 @@ void *fake_platform_reach(struct fake_platform *fake, dma_addr addr, size_t byte
             continue;
         if (bytes > block->bytes - (addr - block->addr))
             fail_msg("the device reaches beyond a block, at 0x%llx", (unsigned long long)addr);
+        if (block->kind == FAKE_CALL_DMA_ALLOC && fake_uses_pointers(fake))
+            fail_msg("0x%llx was to be translated, and nobody does", (unsigned long long)addr);
         if (block->kind == FAKE_CALL_MAP &&
             device_writes != (block->direction == VIO_DEVICE_WRITABLE))
             fail_msg("the device uses a mapping the wrong way, at 0x%llx",

@@ -43,6 +43,11 @@ struct fake_platform {
     void *on_sleep_context;
     unsigned sleeps;
 
+    /**
+     * With platform.pointers_are_physical: whether the device is behind an IOMMU, and uses bus
+     * addresses and no others; else it uses pointers, and no bus address but a mapping's.
+     */
+    bool is_translated;
     /* With platform.pointers_are_physical: what the device reaches by its pointer. */
     uint8_t *lent;
     size_t lent_bytes;
@@ -57,8 +62,9 @@ struct fake_platform {
 void fake_platform_init(struct fake_platform *fake);
 
 /**
- * From now on pointers are physical, and the device reaches this buffer, and what alloc() gave,
- * without a mapping; no other memory of the test's. NULL: no buffer, though they are physical.
+ * From now on pointers are physical, and the device reaches this buffer, and what alloc() and
+ * dma_alloc() gave, by them, unless it is_translated; no other memory of the test's. NULL: no buffer,
+ * though they are physical.
  */
 void fake_platform_lend(struct fake_platform *fake, void *buffer, size_t bytes);
 

@@ -65,6 +65,8 @@ static void fake_set_status(void *context, uint8_t status)
     }
     if (fake->status & ~status)
         fail_msg("status 0x%x was written over 0x%x: a bit was dropped", status, fake->status);
+    if (fake->transport.is_legacy && (status & VIRTIO_STATUS_FEATURES_OK))
+        fail_msg("FEATURES_OK was written to a legacy device");
     fake->status = status;
     if (fake->lie == FAKE_REFUSES_FEATURES)
         fake->status &= (uint8_t)~VIRTIO_STATUS_FEATURES_OK;
@@ -88,6 +90,8 @@ static void fake_set_driver_features(void *context, uint64_t features)
                  (unsigned long long)(features & ~fake->offered));
     if (!(fake->status & VIRTIO_STATUS_DRIVER) || (fake->status & VIRTIO_STATUS_FEATURES_OK))
         fail_msg("features were written at status 0x%x", fake->status);
+    if (fake->transport.is_legacy && features > UINT32_MAX)
+        fail_msg("features 0x%llx were accepted of a legacy device", (unsigned long long)features);
     fake->accepted = features;
 }
 
@@ -97,6 +101,16 @@ static uint16_t fake_get_queue_size_max(void *context, uint16_t index)
 
     fake_log_add((struct fake_event){.kind = FAKE_QUEUE_SIZE_READ, .at = index});
     return index < FAKE_QUEUES ? fake->queues[index].size_max : 0;
+}
+
+/* 2.7.2: in one piece, the used ring at a boundary of 4096. */
+static void fake_check_legacy_addresses(const struct virtqueue_addresses *addresses, uint16_t size)
+{
+    dma_addr avail_end = addresses->driver_area + 4 + 2u * size + 2;
+
+    assert_int_equal(addresses->descriptor_area % 4096, 0);
+    assert_true(addresses->driver_area == addresses->descriptor_area + 16u * size);
+    assert_true(addresses->device_area == (avail_end + 4095) / 4096 * 4096);
 }
 
 static void fake_check_addresses(const struct virtqueue_addresses *addresses)
@@ -115,6 +129,13 @@ static vio_status fake_take_vector(const struct fake_transport *fake, uint16_t v
     return fake->vectors_refused >> vector & 1 ? VIO_ERR_NO_VECTOR : VIO_OK;
 }
 
+/* A legacy device has no more than the driver's word (3.1.2). */
+static bool fake_has_settled_features(const struct fake_transport *fake)
+{
+    return fake->status &
+           (fake->transport.is_legacy ? VIRTIO_STATUS_DRIVER : VIRTIO_STATUS_FEATURES_OK);
+}
+
 static vio_status fake_enable_queue(void *context, uint16_t index, uint16_t size,
                                     const struct virtqueue_addresses *addresses, uint16_t vector)
 {
@@ -125,15 +146,18 @@ static vio_status fake_enable_queue(void *context, uint16_t index, uint16_t size
         return VIO_ERR_DEVICE;
     assert_true(index < FAKE_QUEUES);
     struct fake_queue *queue = &fake->queues[index];
-    if (size == 0 || (size & (size - 1)) || size > queue->size_max)
+    if (size == 0 || (size & (size - 1)) || size > queue->size_max ||
+        (fake->transport.is_legacy && size != queue->size_max))
         fail_msg("queue %u of at most %u was given size %u", index, queue->size_max, size);
     /* On a live device only a queue that was reset may be enabled (2.6.1.2). */
-    if (!(fake->status & VIRTIO_STATUS_FEATURES_OK) ||
+    if (!fake_has_settled_features(fake) ||
         ((fake->status & VIRTIO_STATUS_DRIVER_OK) && !queue->was_reset))
         fail_msg("a queue was enabled at status 0x%x", fake->status);
     if (queue->enabled || queue->resetting)
         fail_msg("queue %u was enabled while it was in use", index);
     fake_check_addresses(addresses);
+    if (fake->transport.is_legacy)
+        fake_check_legacy_addresses(addresses, size);
     if (fake_take_vector(fake, vector) != VIO_OK)
         return VIO_ERR_NO_VECTOR;
     queue->size = size;
@@ -216,7 +240,7 @@ static void fake_write_config(void *context, uint32_t offset, unsigned width_byt
 
     fake_log_add((struct fake_event){
         .kind = FAKE_CONFIG_WRITE, .width_bytes = width_bytes, .at = offset, .value = value});
-    if (!(fake->status & VIRTIO_STATUS_FEATURES_OK))
+    if (!fake_has_settled_features(fake))
         fail_msg("the configuration was written at status 0x%x", fake->status);
     fake_check_config_access(offset, width_bytes);
     assert_true(offset + width_bytes <= fake->config_bytes);

@@ -1,7 +1,7 @@
 /** @file
  * A transport in memory, with the device's side of bring-up behind it. Breaking a rule of the
  * specification (a status bit dropped, a feature that was not offered, a notification before
- * DRIVER_OK …) fails the test at once.
+ * DRIVER_OK …) fails the test at once; with transport.is_legacy, one of a legacy interface's.
  * Knows:  core/transport.h, core/device_spec.h, tests/fakes/fake_log.h.
  */
 #ifndef TESTS_FAKES_FAKE_TRANSPORT_H

@@ -356,7 +356,7 @@ void disk_script_play(const struct disk_script *script, struct disk_outcome *ret
 
 size_t disk_script_write(const struct disk_script *script, uint8_t ret_bytes[DISK_SCRIPT_BYTES_MAX])
 {
-    ret_bytes[0] = script->use;
+    ret_bytes[0] = (uint8_t)(script->use | (script->is_legacy ? DISK_SCRIPT_LEGACY : 0));
     ret_bytes[1] = script->fail_call;
     ret_bytes[2] = script->fail_nth;
     ret_bytes[3] = script->repeats;
@@ -370,7 +370,8 @@ void disk_script_read(const uint8_t *bytes, size_t n_bytes, struct disk_script *
 
     memcpy(head, bytes, n_head);
     *ret_script = (struct disk_script){
-        .use = head[0] % DISK_USES,
+        .use = (uint8_t)((head[0] & ~DISK_SCRIPT_LEGACY) % DISK_USES),
+        .is_legacy = head[0] & DISK_SCRIPT_LEGACY,
         .fail_call = head[1] % FAKE_CALL_KINDS,
         .fail_nth = head[2],
         .repeats = head[3] % (DISK_REPEATS_MAX + 1),

@@ -3,8 +3,10 @@
  * script says. What has to hold in each of them, whatever the lies, is checked here:
  *
  *   - Success means that the device said so, of each request: status 0, and a length that covers
- *     all the data. Where an honest device served the requests, the data is right.
- *   - No configuration field is believed unless the generation was the same before and after it.
+ *     all the data; of a legacy device the status is enough (5.2.6.3). Where an honest device served the
+ *     requests, the data is right.
+ *   - No configuration field is believed unless the generation was the same before and after it; of a
+ *     legacy device, unless it was read twice with the same result (2.5.4).
  *   - Nothing is sent that breaks a rule (tests/fakes/), among these the limits that the device
  *     gave; nothing beyond the end of the disk; nothing at all to a disk that was not opened.
  *   - A read is sent twice at most, and again only when the device has let go of it unanswered; all
@@ -64,6 +66,7 @@ struct disk_script {
     uint8_t fail_call; /**< enum fake_call of the platform */
     uint8_t fail_nth;  /**< which of these fails; 0: none */
     uint8_t repeats;   /**< of the use, also after it failed; up to DISK_REPEATS_MAX */
+    bool is_legacy;    /**< it is driven by its legacy interface */
     struct lie lies[LIES_MAX];
 };
 
@@ -82,7 +85,8 @@ struct disk_outcome {
 
 void disk_script_play(const struct disk_script *script, struct disk_outcome *ret_outcome);
 
-/* A script as bytes of a file: use, fail_call, fail_nth, repeats, and the lies. */
+/* A script as bytes of a file: use (and 0x80 if legacy), fail_call, fail_nth, repeats, and the lies. */
+#define DISK_SCRIPT_LEGACY    0x80u
 #define DISK_SCRIPT_BYTES_MAX (4u + LIES_MAX * LIE_BYTES)
 size_t disk_script_write(const struct disk_script *script,
                          uint8_t ret_bytes[DISK_SCRIPT_BYTES_MAX]);

@@ -103,6 +103,9 @@ static void liar_set_status(void *context, uint8_t status)
     if (status & VIRTIO_STATUS_DRIVER_OK)
         liar_note_use(disk);
     liar_assume_status(disk, disk->honest.transport.status & status);
+    /* It knows no FEATURES_OK, and a driver that was told of one may keep it. */
+    if (disk->transport.is_legacy && disk->lied_about_status)
+        status &= (uint8_t)~VIRTIO_STATUS_FEATURES_OK;
     honest->ops->set_status(honest->context, status);
 }
 
@@ -136,13 +139,30 @@ static uint16_t liar_get_queue_size_max(void *context, uint16_t index)
     return honest->ops->get_queue_size_max(honest->context, index);
 }
 
+/* 3.1.2: a legacy device has no more than the driver's word. */
+static uint8_t liar_settled_status(const struct lying_disk *disk)
+{
+    return VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER |
+           (disk->transport.is_legacy ? 0 : VIRTIO_STATUS_FEATURES_OK);
+}
+
+/* 2.5.4: of the fields that were read at all, each twice in a row with the same result. */
+static bool liar_all_repeated(const struct lying_disk *disk)
+{
+    for (unsigned i = 0; i < FAKE_CONFIG_BYTES; i++) {
+        if (disk->was_told[i] && !disk->was_repeated[i])
+            return false;
+    }
+    return true;
+}
+
 /* The fields as they were told last are those that the honest device holds requests to. */
 static void liar_believe_config(struct lying_disk *disk)
 {
     const struct fake_transport *transport = &disk->honest.transport;
     uint32_t block_bytes = VIRTIO_BLK_SECTOR_BYTES;
 
-    if (!disk->fields_are_valid)
+    if (disk->transport.is_legacy ? !liar_all_repeated(disk) : !disk->fields_are_valid)
         fail_msg("the configuration was read at two generations, and is believed");
     memcpy(&disk->honest.sectors, &transport->config[VIRTIO_BLK_CONFIG_CAPACITY], 8);
     if (transport->accepted & VIO_FEATURE(VIRTIO_BLK_F_BLK_SIZE))
@@ -211,9 +231,7 @@ static vio_status liar_enable_queue(void *context, uint16_t index, uint16_t size
     if (refusal)
         return refusal & 1 ? VIO_ERR_DEVICE : VIO_ERR_UNSUPPORTED;
     liar_believe_config(disk);
-    liar_assume_status(disk, is_in_use ? disk->lies.status_written
-                                       : VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER |
-                                             VIRTIO_STATUS_FEATURES_OK);
+    liar_assume_status(disk, is_in_use ? disk->lies.status_written : liar_settled_status(disk));
     liar_check_queue(disk, index, size, addresses);
     vio_status status = honest->ops->enable_queue(honest->context, index, size, addresses, vector);
     disk->used[index] = (uint8_t *)fake_ring_used(&disk->honest.rings[index]);
@@ -258,10 +276,24 @@ static void liar_notify(void *context, uint16_t index, uint16_t avail_idx)
 /* 5.2.5: not before FEATURES_OK, and it is a single byte, that no generation has to make whole. */
 static void liar_note_cache(struct lying_disk *disk, bool is_write_through)
 {
-    assert_true(disk->lies.status_written & VIRTIO_STATUS_FEATURES_OK || disk->lied_about_status);
-    liar_assume_status(disk, disk->lies.status_written | VIRTIO_STATUS_FEATURES_OK);
+    uint8_t settled = liar_settled_status(disk);
+
+    assert_true((disk->lies.status_written & settled) == settled || disk->lied_about_status);
+    liar_assume_status(disk, disk->lies.status_written | settled);
     assert_true(lying_disk_accepted(disk, VIRTIO_BLK_F_CONFIG_WCE));
     disk->is_write_through = is_write_through;
+}
+
+/* Of a legacy device the capacity counts as soon as both halves have been the same. */
+static void liar_note_field(struct lying_disk *disk, uint32_t offset, uint32_t value)
+{
+    disk->was_repeated[offset] = disk->was_told[offset] && disk->told_field[offset] == value;
+    disk->was_told[offset] = true;
+    disk->told_field[offset] = value;
+    if (disk->transport.is_legacy && offset == VIRTIO_BLK_CONFIG_CAPACITY + 4 &&
+        disk->was_repeated[offset] && disk->was_repeated[VIRTIO_BLK_CONFIG_CAPACITY])
+        memcpy(&disk->honest.sectors, &disk->honest.transport.config[VIRTIO_BLK_CONFIG_CAPACITY],
+               sizeof(disk->honest.sectors));
 }
 
 static uint32_t liar_read_config(void *context, uint32_t offset, unsigned width_bytes)
@@ -280,6 +312,7 @@ static uint32_t liar_read_config(void *context, uint32_t offset, unsigned width_
         liar_note_cache(disk, value == 0);
         return (uint32_t)value;
     }
+    liar_note_field(disk, offset, (uint32_t)value);
     disk->fields_are_open = true;
     disk->fields_are_valid = false;
     return (uint32_t)value;
@@ -317,7 +350,7 @@ static uint32_t liar_get_config_generation(void *context)
 
     if (disk->fields_are_open)
         disk->fields_are_valid = generation == disk->told_generation;
-    if (disk->fields_are_open && disk->fields_are_valid)
+    if (disk->fields_are_open && disk->fields_are_valid && !disk->transport.is_legacy)
         memcpy(&disk->honest.sectors, &disk->honest.transport.config[VIRTIO_BLK_CONFIG_CAPACITY],
                sizeof(disk->honest.sectors));
     disk->fields_are_open = false;
@@ -471,10 +504,14 @@ void lying_disk_init(struct lying_disk *disk, const struct disk_script *script)
     disk->honest.id = LYING_DISK_ID;
     transport->config_bytes = LYING_DISK_CONFIG_BYTES;
     memcpy(disk->true_config, transport->config, sizeof(disk->true_config));
+    if (script->is_legacy)
+        transport->offered &= UINT32_MAX;
+    transport->transport.is_legacy = script->is_legacy;
     disk->true_features = transport->offered;
 
     memcpy(disk->lies.list, script->lies, sizeof(disk->lies.list));
-    disk->transport = (struct vio_transport){.ops = &liar_transport_ops, .context = disk};
+    disk->transport = (struct vio_transport){
+        .ops = &liar_transport_ops, .context = disk, .is_legacy = script->is_legacy};
     disk->platform_ops = *disk->fake.platform.ops;
     disk->platform_ops.unmap = liar_unmap;
     disk->platform_ops.dma_free = liar_dma_free;

@@ -60,7 +60,8 @@ static bool judge_said_yes(const struct lying_disk *disk, unsigned request)
     bool device_writes = sent->type == VIRTIO_BLK_T_IN || sent->type == VIRTIO_BLK_T_GET_ID;
 
     return lying_disk_has_answered(disk, request) && told->status == VIRTIO_BLK_S_OK &&
-           (!told->has_len || told->len >= 1 + (device_writes ? sent->data_bytes : 0));
+           (disk->transport.is_legacy || !told->has_len ||
+            told->len >= 1 + (device_writes ? sent->data_bytes : 0));
 }
 
 /* --- Sending ---------------------------------------------------------------------------------- */

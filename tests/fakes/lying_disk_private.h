@@ -57,6 +57,10 @@ struct lying_disk {
     uint32_t told_generation;
     bool fields_are_open;  /* read since the generation was told last */
     bool fields_are_valid; /* those that were read last */
+    /* 2.5.4, by offset: what was read last, and whether the same as before. */
+    uint32_t told_field[FAKE_CONFIG_BYTES];
+    bool was_told[FAKE_CONFIG_BYTES];
+    bool was_repeated[FAKE_CONFIG_BYTES];
     uint32_t told_config_bytes;
     bool is_write_through; /* 5.2.5: by the device's word, or the driver's */
 

@@ -37,6 +37,8 @@ struct lying_pci {
     uint64_t notification_at;
     uint32_t notification_value;
     bool is_cut_off;
+    bool is_open;
+    bool by_cfg_data; /* the access at hand */
     unsigned n_notifications;
 
     struct fake_platform platform;
@@ -184,13 +186,15 @@ static enum pci_places find_place(const struct lying_pci *pci, uint64_t address,
 
     if (width_bytes != 1 && width_bytes != 2 && width_bytes != 4)
         fail_msg("an access of %u bytes", width_bytes);
-    if (bar >= PCI_BAR_COUNT || offset >= pci->script->bar_bytes[bar] ||
-        width_bytes > pci->script->bar_bytes[bar] - offset)
+    if (bar >= PCI_BAR_COUNT ||
+        (!pci->by_cfg_data && (offset >= pci->script->bar_bytes[bar] ||
+                               width_bytes > pci->script->bar_bytes[bar] - offset)))
         fail_msg("an access outside all BARs, at 0x%llx", (unsigned long long)address);
     for (unsigned i = 0; i < PCI_PLACES; i++) {
         const struct pci_place *place = &pci->findings.places[i];
         *ret_offset = offset - place->offset;
-        if (place_holds(place, bar, offset, width_bytes) && offset % width_bytes == 0)
+        if (place_holds(place, bar, offset, width_bytes) && offset % width_bytes == 0 &&
+            place->by_cfg_data == pci->by_cfg_data)
             return (enum pci_places)i;
     }
     fail_msg("an access of %u bytes to offset 0x%llx of BAR %u lies in no structure, aligned",
@@ -235,12 +239,51 @@ static void bar_write(void *context, uint64_t address, unsigned width_bytes, uin
     }
 }
 
+/* Whether the access is one of pci_cfg_data. Before the transport is there, it reads a list. */
+static bool is_cfg_data(const struct lying_pci *pci, uint64_t offset)
+{
+    uint64_t at = pci->findings.cfg_access;
+
+    return pci->is_open && at && offset >= at + VIRTIO_PCI_CFG_DATA &&
+           offset < at + VIRTIO_PCI_CFG_BYTES;
+}
+
+/* 4.1.4.9.2: what it stands for at the moment. */
+static uint64_t cfg_target(struct lying_pci *pci, uint64_t offset, unsigned width_bytes)
+{
+    const uint8_t *cap = &pci->config[pci->findings.cfg_access];
+    uint32_t target, length;
+
+    memcpy(&target, cap + VIRTIO_PCI_CAP_OFFSET, sizeof(target));
+    memcpy(&length, cap + VIRTIO_PCI_CAP_LENGTH, sizeof(length));
+    assert_int_equal(offset, pci->findings.cfg_access + VIRTIO_PCI_CFG_DATA);
+    assert_int_equal(length, width_bytes);
+    assert_int_equal(target % length, 0);
+    assert_true(cap[VIRTIO_PCI_CAP_BAR] < PCI_BAR_COUNT);
+    return BAR_BASE(cap[VIRTIO_PCI_CAP_BAR]) + target;
+}
+
+static bool aims_cfg_access(const struct lying_pci *pci, uint64_t offset, unsigned width_bytes)
+{
+    uint64_t at = pci->findings.cfg_access;
+
+    return at && ((offset == at + VIRTIO_PCI_CAP_BAR && width_bytes == 1) ||
+                  (offset == at + VIRTIO_PCI_CAP_OFFSET && width_bytes == 4) ||
+                  (offset == at + VIRTIO_PCI_CAP_LENGTH && width_bytes == 4));
+}
+
 static uint32_t config_read(void *context, uint64_t offset, unsigned width_bytes)
 {
-    const struct lying_pci *pci = context;
+    struct lying_pci *pci = context;
     uint32_t value = 0;
 
     assert_true(offset + width_bytes <= PCI_CONFIG_BYTES);
+    if (is_cfg_data(pci, offset)) {
+        pci->by_cfg_data = true;
+        value = bar_read(pci, cfg_target(pci, offset, width_bytes), width_bytes);
+        pci->by_cfg_data = false;
+        return value;
+    }
     memcpy(&value, &pci->config[offset], width_bytes);
     return value;
 }
@@ -250,6 +293,16 @@ static void config_write(void *context, uint64_t offset, unsigned width_bytes, u
     struct lying_pci *pci = context;
     uint16_t command;
 
+    if (is_cfg_data(pci, offset)) {
+        pci->by_cfg_data = true;
+        bar_write(pci, cfg_target(pci, offset, width_bytes), width_bytes, value);
+        pci->by_cfg_data = false;
+        return;
+    }
+    if (aims_cfg_access(pci, offset, width_bytes)) {
+        memcpy(&pci->config[offset], &value, width_bytes);
+        return;
+    }
     memcpy(&command, &pci->config[PCI_COMMAND], sizeof(command));
     if (!pci->is_cut_off || offset != PCI_COMMAND || width_bytes != 2 || (value & ~command))
         fail_msg("configuration space is written at 0x%llx", (unsigned long long)offset);
@@ -260,6 +313,21 @@ static const struct vio_window_ops bar_ops = {.read = bar_read, .write = bar_wri
 static const struct vio_window_ops config_ops = {.read = config_read, .write = config_write};
 
 /* --- The encounter ---------------------------------------------------------------------------- */
+
+/* Such a place is in a BAR that cannot be reached; the capability is one, and leads there. */
+static void check_cfg_access(const struct pci_script *script, const struct pci_findings *findings,
+                             const struct pci_place *place)
+{
+    unsigned at = findings->cfg_access;
+
+    assert_true(script->bar_bytes[place->bar] == 0);
+    assert_true(place->offset <= UINT32_MAX && place->bytes <= (UINT64_C(1) << 32) - place->offset);
+    assert_true(at >= PCI_FIRST_CAPABILITY && at + VIRTIO_PCI_CFG_BYTES <= PCI_CONFIG_BYTES);
+    assert_int_equal(at % 4, 0);
+    assert_int_equal(script->config[at + VIRTIO_PCI_CAP_ID], PCI_CAPABILITY_VENDOR);
+    assert_int_equal(script->config[at + VIRTIO_PCI_CAP_CFG_TYPE], VIRTIO_PCI_CAP_PCI_CFG);
+    assert_true(script->config[at + VIRTIO_PCI_CAP_LEN] >= VIRTIO_PCI_CFG_BYTES);
+}
 
 static void check_findings(const struct pci_script *script, const struct pci_findings *findings)
 {
@@ -280,6 +348,10 @@ static void check_findings(const struct pci_script *script, const struct pci_fin
         assert_true(place->bar < PCI_BAR_COUNT);
         assert_true(place->bytes >= rules[i].bytes_min);
         assert_int_equal(place->offset % rules[i].alignment, 0);
+        if (place->by_cfg_data) {
+            check_cfg_access(script, findings, place);
+            continue;
+        }
         assert_true(place->offset <= script->bar_bytes[place->bar]);
         assert_true(place->bytes <= script->bar_bytes[place->bar] - place->offset);
     }
@@ -461,6 +533,7 @@ static vio_status open_function(struct lying_pci *pci, const struct pci_driver *
                                       .base = BAR_BASE(i),
                                       .bytes = pci->script->bar_bytes[i]};
     vio_status status = driver->open(memory, &config, bars, &pci->transport, &text);
+    pci->is_open = true;
     if (status != VIO_OK) {
         assert_non_null(text);
         assert_true(text[0] != '\0');

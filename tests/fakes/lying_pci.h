@@ -9,7 +9,8 @@
  *     these structures, aligned.
  *   - A notification goes where the device asked for it, computed without overflow, and says what
  *     it was asked to say. A queue is enabled with a size that the device takes, and its addresses.
- *   - Configuration space is read only, but for the command register when the function is cut off.
+ *   - Configuration space is read only, but for the command register when the function is cut off, and
+ *     the capability that leads to BARs out of reach, which is used as 4.1.4.9.2 says.
  *   - Each wait ends in bounded time; the function is left reset or without bus mastering; a
  *     failure has words, and writes no result.
  *

@@ -8,7 +8,11 @@
 static struct pci_place driver_place(const struct pci_structure *structure)
 {
     return (struct pci_place){
-        .bar = structure->bar, .offset = structure->offset, .bytes = structure->bytes};
+        .bar = structure->bar,
+        .offset = structure->offset,
+        .bytes = structure->bytes,
+        .by_cfg_data = structure->by_cfg_data,
+    };
 }
 
 static vio_status driver_find(const uint8_t config[PCI_CONFIG_BYTES],
@@ -16,8 +20,9 @@ static vio_status driver_find(const uint8_t config[PCI_CONFIG_BYTES],
                               struct pci_findings *ret_findings)
 {
     struct pci_caps caps;
+    uint8_t lacking_bar;
 
-    vio_status status = pci_caps_parse(config, bar_bytes, &caps);
+    vio_status status = pci_caps_parse(config, bar_bytes, &caps, &lacking_bar);
     if (status != VIO_OK)
         return status;
     *ret_findings = (struct pci_findings){
@@ -29,6 +34,7 @@ static vio_status driver_find(const uint8_t config[PCI_CONFIG_BYTES],
                 [PCI_PLACE_DEVICE] = driver_place(&caps.device),
             },
         .notify_off_multiplier = caps.notify_off_multiplier,
+        .cfg_access = caps.cfg_access,
     };
     return VIO_OK;
 }

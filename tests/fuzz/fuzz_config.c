@@ -4,7 +4,7 @@
  *
  * Input: a struct disk_script as bytes, little-endian.
  *
- *      0  use: what is done with the disk (enum disk_use)
+ *      0  use: what is done with the disk (enum disk_use); 0x80: a legacy disk
  *      1  which kind of the platform's calls fails (enum fake_call)
  *      2  which call of this kind; 0: none
  *      3  how often the use is repeated

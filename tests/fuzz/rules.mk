@@ -8,7 +8,7 @@ CFLAGS_FUZZ  := -std=c11 -g -O1 -D_GNU_SOURCE -DVIO_MEM_HOOKS -fshort-wchar -fno
 FUZZ_UBSAN   := -fsanitize=undefined
 $(FUZZ)/obj/tests/%.o: FUZZ_UBSAN :=
 # What needs the firmware's headers, or cmocka itself, is no part of a fuzzer.
-FUZZ_FAKES   := $(filter-out %/fake_uefi.c %/fake_uefi_events.c %/fake_pci_io.c %/efi_disk.c %/hostile_rows.c,$(wildcard tests/fakes/*.c))
+FUZZ_FAKES   := $(filter-out %/fake_uefi.c %/fake_uefi_events.c %/fake_pci_io.c %/fake_processor.c %/efi_disk.c %/hostile_rows.c,$(wildcard tests/fakes/*.c))
 
 $(FUZZ)/obj/%.o: %.c | packages-test
 	$(call say,CC)

@@ -5,6 +5,8 @@
 #ifndef TESTS_HOSTILE_PCI_DRIVER_H
 #define TESTS_HOSTILE_PCI_DRIVER_H
 
+#include <stdbool.h>
+
 #include "core/platform.h"
 #include "core/transport.h"
 #include "transports/pci_spec.h"
@@ -13,7 +15,8 @@
 struct pci_place {
     uint8_t bar;
     uint64_t offset;
-    uint64_t bytes; /**< 0: there is none */
+    uint64_t bytes;   /**< 0: there is none */
+    bool by_cfg_data; /**< the BAR is out of reach, and configuration space leads there (4.1.4.9) */
 };
 
 enum pci_places {
@@ -27,6 +30,7 @@ enum pci_places {
 struct pci_findings {
     struct pci_place places[PCI_PLACES];
     uint32_t notify_off_multiplier;
+    uint8_t cfg_access; /**< where that capability is; only for places that need it */
 };
 
 struct pci_driver {

@@ -6,6 +6,7 @@
 
 #include "tests/fakes/testing.h"
 #include "tests/hostile/disk_rows.h"
+#include "tests/hostile/disk_rows_legacy.h"
 #include "tests/hostile/disk_rows_more.h"
 #include "tests/hostile/disk_rows_recovery.h"
 
@@ -467,6 +468,7 @@ static const struct hostile_table tables[] = {
     HOSTILE_TABLE("calls", call_rows),
     HOSTILE_TABLE("recovery", recovery_rows),
     HOSTILE_TABLE("second_bring_up", second_bring_up_rows),
+    HOSTILE_TABLE("legacy", legacy_rows),
 };
 
 int main(int argc, char **argv)

@@ -105,6 +105,13 @@ struct row {
         .bar = (bar_number), .offset = (place), .length = (length_bytes)                           \
     }
 
+/* What leads to BARs that are out of reach, behind the usual ones. */
+#define CFG_CAP(where, length_bytes)                                                               \
+    {                                                                                              \
+        .at = (where), .cap_len = (length_bytes), .cfg_type = VIRTIO_PCI_CAP_PCI_CFG               \
+    }
+#define OUT_OF_REACH .bar = FAKE_PCI_BAR, .bar_bytes = 0
+
 static const struct row list_rows[] = {
     {"no capability list", .pokes = {BYTE(PCI_STATUS, 0)}, LEGACY},
     {"a list without an entry", .pokes = {FIRST(0)}, LEGACY},
@@ -164,6 +171,32 @@ static const struct row list_rows[] = {
     {"BAR 255 for what is optional", .pokes = {BAR_OF(FAKE_CAP_DEVICE, 255)},
      .config_read = VIO_ERR_DEVICE, .value = 0},
     {"a BAR of 0 bytes", .pokes = {BAR_OF(FAKE_CAP_ISR, 0)}, BROKEN},
+    {"a BAR out of reach", OUT_OF_REACH, BROKEN},
+    {"a BAR out of reach, but for configuration space", OUT_OF_REACH,
+     .caps = {CFG_CAP(FAKE_CAP_FREE, 20)}, .pokes = {NEXT_OF(FAKE_CAP_DEVICE, FAKE_CAP_FREE)},
+     WORKS},
+    {"one structure of five out of reach, but for configuration space",
+     .caps = {CFG_CAP(FAKE_CAP_FREE, 255)},
+     .pokes = {NEXT_OF(FAKE_CAP_DEVICE, FAKE_CAP_FREE), BAR_OF(FAKE_CAP_NOTIFY, 0)}, WORKS},
+    {"a way to what is out of reach without its data", OUT_OF_REACH,
+     .caps = {CFG_CAP(FAKE_CAP_FREE, 19)}, .pokes = {NEXT_OF(FAKE_CAP_DEVICE, FAKE_CAP_FREE)},
+     BROKEN},
+    {"a way to what is out of reach whose data is beyond the end", OUT_OF_REACH,
+     .caps = {CFG_CAP(0xF0, 20)}, .pokes = {NEXT_OF(FAKE_CAP_DEVICE, 0xF0)}, BROKEN},
+    {"out of reach, and beyond 4 GiB", OUT_OF_REACH, .caps = {CFG_CAP(FAKE_CAP_FREE, 20)},
+     .pokes = {NEXT_OF(FAKE_CAP_DEVICE, FAKE_CAP_FREE), OFFSET_OF(FAKE_CAP_COMMON, 0xFFFFFFC4)},
+     BROKEN},
+    {"out of reach, and up to 4 GiB", OUT_OF_REACH, .caps = {CFG_CAP(FAKE_CAP_FREE, 20)},
+     .pokes = {NEXT_OF(FAKE_CAP_DEVICE, FAKE_CAP_FREE), OFFSET_OF(FAKE_CAP_COMMON, 0xFFFFFFC0)},
+     WORKS, .common_offset = 0xFFFFFFC0},
+    {"a notify structure of 4 GiB less 4 that is out of reach", OUT_OF_REACH,
+     .caps = {CFG_CAP(FAKE_CAP_FREE, 20)},
+     .pokes = {NEXT_OF(FAKE_CAP_DEVICE, FAKE_CAP_FREE), OFFSET_OF(FAKE_CAP_NOTIFY, 4),
+               LENGTH_OF(FAKE_CAP_NOTIFY, 0xFFFFFFFC), WORD(FAKE_CAP_NOTIFY + 16, UINT32_MAX)},
+     STOPS(DEVICE, 1)},
+    {"a BAR too small for its structures, and a way through configuration space",
+     .bar = FAKE_PCI_BAR, .bar_bytes = 0x1000, .caps = {CFG_CAP(FAKE_CAP_FREE, 20)},
+     .pokes = {NEXT_OF(FAKE_CAP_DEVICE, FAKE_CAP_FREE)}, BROKEN},
     {"a BAR too small for its structures", .bar = FAKE_PCI_BAR, .bar_bytes = 0x1000, BROKEN},
     {"offset plus length one byte beyond the BAR",
      .pokes = {OFFSET_OF(FAKE_CAP_COMMON, FAKE_PCI_BAR_BYTES - 60)}, BROKEN},

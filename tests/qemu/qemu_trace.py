@@ -17,6 +17,7 @@ TRACE_EVENTS = (
     "virtio_blk_handle_write",
     "virtio_blk_rw_complete",
     "virtio_blk_req_complete",
+    "virtio_notify",
     "virtio_queue_notify",
     "virtio_set_status",
     "virtqueue_pop",
@@ -54,6 +55,13 @@ class SetStatus(Event):
 @dataclass(frozen=True)
 class Notify(Event):
     """The driver notified a queue."""
+
+    queue: int
+
+
+@dataclass(frozen=True)
+class Interrupt(Event):
+    """The device raised an interrupt for a queue."""
 
     queue: int
 
@@ -167,6 +175,8 @@ class Parser:
         if name == "virtqueue_pop":
             disk, queue = self._queues[fields["vq"]]
             return Pop(place, disk, queue, int(fields["in_num"]), int(fields["out_num"]))
+        if name == "virtio_notify":
+            return Interrupt(place, *self._queues[fields["vq"]])
         if "vdev" not in fields:  # of a transport, which a test has asked for
             return None
         disk = self._devices.index(fields["vdev"])

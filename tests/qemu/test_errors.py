@@ -217,19 +217,6 @@ def test_given_no_entry_on_any_disk_when_started_then_virtboot_says_so_and_the_n
     assert last.covers(images[1].file_sectors(BOOT_PATH))
 
 
-def test_given_legacy_only_device_when_started_from_it_then_it_is_named_and_left_to_the_firmware(
-    folder: Path, virtboot: Path
-) -> None:
-    # Checks: PCI-LEG-6, PCI-LEG-7
-    image = failing_image(folder / "disk.img", application=virtboot)
-
-    result = run([Disk(image, options={"disable-modern": "on"})])
-
-    assert_error(result, "a legacy device", number=0, path=None)
-    result.assert_ordered(GIVEN_BACK, marker(0))
-    assert not own_driver_oks(result.events, 0)
-
-
 def test_given_idle_disk_with_damaged_gpt_when_boot_fails_then_it_is_left_reset_idle_and_unwritten(
     folder: Path, virtboot: Path
 ) -> None:

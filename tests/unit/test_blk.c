@@ -49,7 +49,7 @@ static void drop_disk(void)
 static void assert_freed_or_quarantined(void)
 {
     if (blk.quarantined)
-        fake_platform_assert_quarantined(&platform, DMA_BLOCKS);
+        fake_platform_assert_quarantined(&platform, blk.rings.memory ? DMA_BLOCKS : 0);
     else
         fake_platform_assert_no_leaks(&platform);
 }
@@ -366,7 +366,7 @@ static void given_device_gone_when_opened_then_gone_without_leaks(void **state)
     }
 }
 
-static void given_stuck_reset_when_opened_then_timeout_and_memory_quarantined(void **state)
+static void given_stuck_reset_when_opened_then_timeout_and_it_knows_no_memory(void **state)
 {
     /* Checks: RESET-1, CLEAN-2 */
     (void)state;
@@ -376,6 +376,26 @@ static void given_stuck_reset_when_opened_then_timeout_and_memory_quarantined(vo
     assert_int_equal(open_disk(), VIO_ERR_TIMEOUT);
 
     assert_int_equal(disk.transport.isolations, 1);
+    fake_platform_assert_no_leaks(&platform);
+}
+
+static void go_away(void *context, uint16_t index)
+{
+    struct fake_blk_device *device = context;
+
+    (void)index;
+    device->transport.lie = FAKE_GONE;
+}
+
+static void given_device_gone_with_its_queue_when_opened_then_memory_quarantined(void **state)
+{
+    /* Checks: RESET-1, CLEAN-2 */
+    (void)state;
+    disk.transport.on_enable = go_away;
+
+    assert_int_equal(open_disk(), VIO_ERR_GONE);
+
+    assert_true(blk.quarantined);
     fake_platform_assert_quarantined(&platform, DMA_BLOCKS);
 }
 
@@ -385,7 +405,10 @@ static void given_failing_allocation_when_opened_then_no_memory_and_device_left_
     static const struct {
         enum fake_call call;
         unsigned nth;
-    } cases[] = {{FAKE_CALL_DMA_ALLOC, 1}, {FAKE_CALL_ALLOC, 1}, {FAKE_CALL_DMA_ALLOC, 2}};
+    } cases[] = {{FAKE_CALL_ALLOC, 1},
+                 {FAKE_CALL_DMA_ALLOC, 1},
+                 {FAKE_CALL_DMA_ALLOC, 2},
+                 {FAKE_CALL_DMA_ALLOC, 3}};
 
     for (unsigned i = 0; i < ARRAY_LENGTH(cases); i++) {
         fake_blk_device_free(&disk);
@@ -1567,7 +1590,8 @@ int main(void)
         TEST(given_too_short_configuration_when_opened_then_device_error),
         TEST(given_failing_bring_up_when_opened_then_left_reset_without_leaks),
         TEST(given_device_gone_when_opened_then_gone_without_leaks),
-        TEST(given_stuck_reset_when_opened_then_timeout_and_memory_quarantined),
+        TEST(given_stuck_reset_when_opened_then_timeout_and_it_knows_no_memory),
+        TEST(given_device_gone_with_its_queue_when_opened_then_memory_quarantined),
         TEST(given_failing_allocation_when_opened_then_no_memory_and_device_left_reset),
         TEST(given_incomplete_seam_when_opened_then_invalid),
         TEST(given_closed_disk_when_opened_again_then_works),

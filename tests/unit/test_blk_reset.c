@@ -316,6 +316,24 @@ static void given_iommu_after_recovery_when_read_again_then_not_by_its_pointer(v
     close_disk();
 }
 
+static void given_no_iommu_after_recovery_when_read_again_then_by_its_pointer(void **state)
+{
+    /* Checks: RSVD-5 */
+    (void)state;
+    offer(VIRTIO_F_ACCESS_PLATFORM);
+    fake_platform_lend(&machine, buffer, BUFFER_BYTES);
+    open_impatient_disk();
+    submit_reads(0, 2);
+    virtio_blk_publish(&blk);
+    disk.transport.offered &= ~VIO_FEATURE(VIRTIO_F_ACCESS_PLATFORM);
+
+    poll_for(MORE_US);
+
+    assert_done(&transfers[0], VIO_ERR_TIMEOUT);
+    assert_reads(0, 100);
+    close_disk();
+}
+
 static void
 given_many_queues_when_the_recovery_fails_then_none_that_is_not_there_is_touched(void **s)
 {
@@ -485,6 +503,7 @@ int main(void)
         DISK_TEST(given_read_only_disk_after_recovery_when_writes_wait_then_they_are_not_sent),
         DISK_TEST(given_no_discard_after_recovery_when_one_waits_then_it_is_not_sent),
         DISK_TEST(given_iommu_after_recovery_when_read_again_then_not_by_its_pointer),
+        DISK_TEST(given_no_iommu_after_recovery_when_read_again_then_by_its_pointer),
         DISK_TEST(given_many_queues_when_the_recovery_fails_then_none_that_is_not_there_is_touched),
         DISK_TEST(given_disk_out_of_use_when_published_then_not_notified),
         DISK_TEST(given_transfers_under_way_when_shut_down_then_they_end_and_the_disk_stays_off),

@@ -299,6 +299,52 @@ static void given_dependent_feature_when_its_base_is_missing_then_not_accepted(v
     }
 }
 
+/* --- Addresses (6.1) ---------------------------------------------------------------------------- */
+
+static void assert_queue_lies_at(dma_addr table, dma_addr tables)
+{
+    queue_plans[0].indirect = &rings[1]; /* memory for two queues, of which one is used */
+    queue_plans[0].indirect_entries = 1;
+    plan.supported_features =
+        VERSION_1 | VIO_FEATURE(VIRTIO_F_INDIRECT_DESC) | VIO_FEATURE(VIRTIO_F_ACCESS_PLATFORM);
+
+    assert_int_equal(vio_device_bring_up(&device, &plan), VIO_OK);
+
+    const struct virtqueue_addresses *at = &fake.queues[0].addresses;
+    assert_true(at->descriptor_area == table);
+    assert_true(at->driver_area == table + 16 * QUEUE_SIZE);
+    assert_true(at->device_area > at->driver_area && at->device_area < table + rings[0].bytes);
+    assert_true(queues[0].tables_addr == tables);
+}
+
+static void given_physical_pointers_when_brought_up_then_untranslated_addresses(void **state)
+{
+    /* Checks: RSVD-5 */
+    (void)state;
+    platform.platform.pointers_are_physical = true;
+    fake.offered |= VIO_FEATURE(VIRTIO_F_INDIRECT_DESC);
+
+    assert_queue_lies_at((uintptr_t)rings[0].memory, (uintptr_t)rings[1].memory);
+}
+
+static void given_physical_pointers_when_behind_an_iommu_then_bus_addresses(void **state)
+{
+    /* Checks: RSVD-4, RSVD-5 */
+    (void)state;
+    platform.platform.pointers_are_physical = true;
+    fake.offered |= VIO_FEATURE(VIRTIO_F_INDIRECT_DESC) | VIO_FEATURE(VIRTIO_F_ACCESS_PLATFORM);
+
+    assert_queue_lies_at(rings[0].addr, rings[1].addr);
+}
+
+static void given_other_pointers_when_brought_up_then_bus_addresses(void **state)
+{
+    (void)state;
+    fake.offered |= VIO_FEATURE(VIRTIO_F_INDIRECT_DESC);
+
+    assert_queue_lies_at(rings[0].addr, rings[1].addr);
+}
+
 /* --- What the driver thinks of the configuration ---------------------------------------------- */
 
 struct judge {
@@ -996,6 +1042,9 @@ int main(void)
         TEST(given_no_version_1_when_brought_up_then_failed_and_no_features_written),
         TEST(given_any_offer_when_brought_up_then_accepted_is_offered_and_supported),
         TEST(given_dependent_feature_when_its_base_is_missing_then_not_accepted),
+        TEST(given_physical_pointers_when_brought_up_then_untranslated_addresses),
+        TEST(given_physical_pointers_when_behind_an_iommu_then_bus_addresses),
+        TEST(given_other_pointers_when_brought_up_then_bus_addresses),
         TEST(given_judge_when_it_drops_a_feature_then_not_accepted),
         TEST(given_judge_when_it_adds_an_unoffered_feature_then_not_accepted),
         TEST(given_judge_when_it_drops_a_required_feature_then_failed),

@@ -2,12 +2,15 @@
 
 #include "efi/platform.h"
 #include "tests/fakes/fake_pci_io.h"
+#include "tests/fakes/fake_processor.h"
 #include "tests/fakes/fake_uefi.h"
 #include "tests/fakes/testing.h"
 
 #define BUFFER_BYTES 1000u
 
 static struct fake_pci_io pci_io;
+static struct interrupt interrupt;
+static struct platform context;
 static struct vio_platform platform;
 static uint8_t buffer[BUFFER_BYTES];
 
@@ -16,7 +19,10 @@ static int set_up(void **state)
     (void)state;
     fake_uefi_init();
     fake_pci_io_init(&pci_io);
-    platform = platform_make(&pci_io.protocol);
+    fake_processor_init();
+    interrupt = (struct interrupt){0};
+    context = (struct platform){.pci_io = &pci_io.protocol, .interrupt = &interrupt};
+    platform = platform_make(&context);
     memset(buffer, 0xA5, sizeof(buffer));
     return vio_platform_is_complete(&platform) ? 0 : -1;
 }

@@ -12,6 +12,7 @@ struct function {
     uint8_t config[PCI_CONFIG_BYTES];
     uint64_t bar_bytes[PCI_BAR_COUNT];
     struct pci_caps caps;
+    uint8_t lacking_bar;
 };
 
 static void function_init(struct function *function)
@@ -25,7 +26,8 @@ static void function_init(struct function *function)
 
 static vio_status function_parse(struct function *function)
 {
-    return pci_caps_parse(function->config, function->bar_bytes, &function->caps);
+    return pci_caps_parse(function->config, function->bar_bytes, &function->caps,
+                          &function->lacking_bar);
 }
 
 /* Nothing was written to the result. */
@@ -136,6 +138,147 @@ static const struct {
     {"revision", 0x08, 77, VIO_OK},
     {"subsystem", 0x2E, 77, VIO_OK},
 };
+
+/* --- BARs that have not got what is claimed ------------------------------------------------------ */
+
+static void given_bar_that_lacks_a_structure_when_parsed_then_named(void **state)
+{
+    (void)state;
+    static const struct {
+        uint8_t at; /* a capability, and the BAR that it is moved to */
+        uint8_t bar;
+        uint64_t bytes; /* of that BAR */
+        uint8_t lacking_bar;
+    } cases[] = {
+        {FAKE_CAP_COMMON, 0, 0, 0},
+        {FAKE_CAP_NOTIFY, 5, 0x3FFF, 5},
+        {FAKE_CAP_ISR, 2, 0x1000, 2},
+        {FAKE_CAP_ISR, 7, 0, PCI_BAR_COUNT}, /* not one that there can be */
+    };
+    struct function function;
+
+    for (unsigned i = 0; i < ARRAY_LENGTH(cases); i++) {
+        function_init(&function);
+        function.config[cases[i].at + VIRTIO_PCI_CAP_BAR] = cases[i].bar;
+        if (cases[i].bar < PCI_BAR_COUNT)
+            function.bar_bytes[cases[i].bar] = cases[i].bytes;
+        function.lacking_bar = 0xEE;
+
+        assert_int_equal(function_parse(&function), VIO_ERR_DEVICE);
+
+        assert_int_equal(function.lacking_bar, cases[i].lacking_bar);
+    }
+}
+
+static void add_cfg_access(struct function *function)
+{
+    static const struct fake_cap cap = {.at = FAKE_CAP_FREE,
+                                        .next = FAKE_CAP_COMMON,
+                                        .cap_len = VIRTIO_PCI_CFG_BYTES,
+                                        .cfg_type = VIRTIO_PCI_CAP_PCI_CFG};
+
+    fake_caps_write(function->config, &cap);
+    function->config[PCI_CAPABILITIES_POINTER] = FAKE_CAP_FREE;
+}
+
+static void given_cfg_access_when_a_bar_has_no_length_then_its_structures_are_far(void **state)
+{
+    /* Checks: PCI-CFGA-3 */
+    (void)state;
+    struct function function;
+    function_init(&function);
+    add_cfg_access(&function);
+    function.config[FAKE_CAP_COMMON + VIRTIO_PCI_CAP_BAR] = 2;
+
+    assert_int_equal(function_parse(&function), VIO_OK);
+
+    assert_int_equal(function.caps.cfg_access, FAKE_CAP_FREE);
+    assert_true(function.caps.common.by_cfg_data);
+    assert_structure(&function.caps.common, 2, 0, VIRTIO_PCI_COMMON_BYTES);
+    assert_false(function.caps.notify.by_cfg_data);
+    assert_false(function.caps.isr.by_cfg_data);
+    assert_false(function.caps.device.by_cfg_data);
+    assert_int_equal(function.caps.n_virtio_caps, 5);
+}
+
+static void given_two_structures_when_the_first_is_far_then_the_one_in_reach_wins(void **state)
+{
+    (void)state;
+    static const struct fake_cap far = {.at = 0xA0,
+                                        .next = FAKE_CAP_FREE,
+                                        .cap_len = VIRTIO_PCI_NOTIFY_BYTES,
+                                        .cfg_type = VIRTIO_PCI_CAP_NOTIFY_CFG,
+                                        .bar = 2,
+                                        .length = 4,
+                                        .multiplier = 77};
+    struct function function;
+    function_init(&function);
+    add_cfg_access(&function);
+    fake_caps_write(function.config, &far);
+    function.config[PCI_CAPABILITIES_POINTER] = 0xA0;
+
+    assert_int_equal(function_parse(&function), VIO_OK);
+
+    assert_structure(&function.caps.notify, FAKE_PCI_BAR, FAKE_PCI_NOTIFY_OFFSET, 0x1000);
+    assert_int_equal(function.caps.notify_off_multiplier, 4);
+}
+
+/* Nothing of these makes a structure in a BAR without a length one that can be used. */
+static void given_unfit_cfg_access_when_a_bar_has_no_length_then_not_found(void **state)
+{
+    (void)state;
+    static const struct {
+        uint8_t at;
+        uint8_t value;
+    } pokes[] = {
+        {FAKE_CAP_FREE + VIRTIO_PCI_CAP_LEN, 19},
+        {FAKE_CAP_FREE + VIRTIO_PCI_CAP_CFG_TYPE, 6},
+        {FAKE_CAP_COMMON + VIRTIO_PCI_CAP_OFFSET + 3, 0xFF}, /* with the next: beyond 4 GiB */
+        {FAKE_CAP_COMMON + VIRTIO_PCI_CAP_OFFSET, 2},
+    };
+    struct function function;
+
+    for (unsigned i = 0; i < ARRAY_LENGTH(pokes); i++) {
+        function_init(&function);
+        add_cfg_access(&function);
+        function.bar_bytes[FAKE_PCI_BAR] = 0;
+        if (pokes[i].value == 0xFF)
+            fake_caps_poke32(function.config, FAKE_CAP_COMMON + VIRTIO_PCI_CAP_OFFSET, 0xFFFFFFFC);
+        else
+            function.config[pokes[i].at] = pokes[i].value;
+
+        assert_int_equal(function_parse(&function), VIO_ERR_DEVICE);
+    }
+}
+
+static void given_cfg_access_at_the_end_when_parsed_then_not_used(void **state)
+{
+    (void)state;
+    struct function function;
+    function_init(&function);
+    function.bar_bytes[FAKE_PCI_BAR] = 0;
+    const struct fake_cap cap = {.at = 0xF0,
+                                 .next = FAKE_CAP_COMMON,
+                                 .cap_len = VIRTIO_PCI_CFG_BYTES,
+                                 .cfg_type = VIRTIO_PCI_CAP_PCI_CFG};
+    fake_caps_write(function.config, &cap);
+    function.config[PCI_CAPABILITIES_POINTER] = 0xF0; /* pci_cfg_data would be behind the end */
+
+    assert_int_equal(function_parse(&function), VIO_ERR_DEVICE);
+}
+
+static void given_short_bar_when_there_is_cfg_access_then_no_way_around_it(void **state)
+{
+    (void)state;
+    struct function function;
+    function_init(&function);
+    add_cfg_access(&function);
+    function.bar_bytes[FAKE_PCI_BAR] = FAKE_PCI_NOTIFY_OFFSET;
+
+    assert_int_equal(function_parse(&function), VIO_ERR_DEVICE);
+
+    assert_int_equal(function.lacking_bar, FAKE_PCI_BAR);
+}
 
 static void given_one_changed_byte_when_parsed_then_judged(void **state)
 {
@@ -453,7 +596,8 @@ static void given_random_config_space_when_parsed_then_ranges_lie_in_bars(void *
         for (unsigned i = 0; i < PCI_BAR_COUNT; i++)
             function.bar_bytes[i] = random_bar_bytes(&seed);
 
-        vio_status status = pci_caps_parse(config, function.bar_bytes, &function.caps);
+        vio_status status =
+            pci_caps_parse(config, function.bar_bytes, &function.caps, &function.lacking_bar);
 
         assert_result_is_sound(&function, status);
         free(config);
@@ -523,6 +667,12 @@ int main(void)
         cmocka_unit_test(given_usual_list_when_parsed_then_all_structures_found),
         cmocka_unit_test(given_no_device_structure_when_parsed_then_accepted_without),
         cmocka_unit_test(given_reserved_bits_in_links_when_parsed_then_ignored),
+        cmocka_unit_test(given_bar_that_lacks_a_structure_when_parsed_then_named),
+        cmocka_unit_test(given_cfg_access_when_a_bar_has_no_length_then_its_structures_are_far),
+        cmocka_unit_test(given_two_structures_when_the_first_is_far_then_the_one_in_reach_wins),
+        cmocka_unit_test(given_unfit_cfg_access_when_a_bar_has_no_length_then_not_found),
+        cmocka_unit_test(given_cfg_access_at_the_end_when_parsed_then_not_used),
+        cmocka_unit_test(given_short_bar_when_there_is_cfg_access_then_no_way_around_it),
         cmocka_unit_test(given_one_changed_byte_when_parsed_then_judged),
         cmocka_unit_test(given_notify_range_when_parsed_then_usable_only_inside_its_bar),
         cmocka_unit_test(given_misaligned_device_structure_when_parsed_then_passed_over),

@@ -111,6 +111,148 @@ static void given_legacy_device_when_opened_then_unsupported(void **state)
     assert_null(transport.ops);
 }
 
+static void given_bar_without_an_address_when_opened_then_it_is_named(void **state)
+{
+    (void)state;
+    fake.function.bars[FAKE_PCI_BAR].bytes = 0;
+
+    assert_int_equal(open_fake(), VIO_ERR_DEVICE);
+
+    assert_non_null(strstr(failure.what, "no address"));
+    assert_true(failure.value_is_valid);
+    assert_int_equal(failure.value, FAKE_PCI_BAR);
+}
+
+static void given_bar_shorter_than_claimed_when_opened_then_it_is_named(void **state)
+{
+    (void)state;
+    fake.function.bars[FAKE_PCI_BAR].bytes = FAKE_PCI_NOTIFY_OFFSET;
+
+    assert_int_equal(open_fake(), VIO_ERR_DEVICE);
+
+    assert_non_null(strstr(failure.what, "claims more"));
+    assert_int_equal(failure.value, FAKE_PCI_BAR);
+}
+
+/* QEMU's modern-pio-notify=on: the first of two, in a BAR of its own. */
+static void given_notify_structure_in_an_io_bar_when_notified_then_there(void **state)
+{
+    (void)state;
+    static const struct fake_cap in_io_bar = {.at = FAKE_CAP_FREE,
+                                              .next = FAKE_CAP_COMMON,
+                                              .cap_len = VIRTIO_PCI_NOTIFY_BYTES,
+                                              .cfg_type = VIRTIO_PCI_CAP_NOTIFY_CFG,
+                                              .bar = 2,
+                                              .length = 4};
+    struct vio_window *io_bar = &fake.function.bars[2];
+
+    fake_pci_init(&fake);
+    fake_caps_write(fake.config, &in_io_bar);
+    fake.config[PCI_CAPABILITIES_POINTER] = FAKE_CAP_FREE;
+    *io_bar = fake.function.bars[FAKE_PCI_BAR];
+    io_bar->base += FAKE_PCI_NOTIFY_OFFSET + 0x800; /* where no queue's notification would go */
+    io_bar->bytes = 4;
+    assert_int_equal(open_fake(), VIO_OK);
+    assert_int_equal(enable_queue(1), VIO_OK);
+    fake_log_start();
+
+    transport.ops->notify(transport.context, 1, 0);
+
+    assert_int_equal(fake_log_length(), 1);
+    assert_int_equal(fake_log_at(0)->at, FAKE_PCI_NOTIFY_OFFSET + 0x800);
+    assert_int_equal(fake_log_at(0)->width_bytes, 2);
+    assert_int_equal(fake_log_at(0)->value, 1);
+}
+
+/* --- BARs that are out of reach (4.1.4.9) ------------------------------------------------------- */
+
+static void open_by_cfg_access(void)
+{
+    fake_pci_init(&fake);
+    fake_pci_add_cfg_access(&fake);
+    fake.function.bars[FAKE_PCI_BAR] = (struct vio_window){0};
+    assert_int_equal(open_fake(), VIO_OK);
+    fake.is_opened = true;
+}
+
+static void given_bar_out_of_reach_when_used_then_all_registers_by_configuration_space(void **s)
+{
+    /* Checks: PCI-CFGA-1, PCI-CFGA-2, PCI-CFGA-3, PCI-CAP-8 */
+    (void)s;
+    const struct vio_transport_ops *ops = transport.ops;
+    open_by_cfg_access();
+    fake.device_features[0] = 0x12345678;
+    fake.device_config[33] = 0x5A;
+    fake.isr = 2;
+    fake.generation = 9;
+
+    ops->set_status(transport.context, 3);
+    assert_int_equal(fake.status, 3);
+    assert_int_equal(ops->get_status(transport.context), 3);
+    assert_true(ops->get_device_features(transport.context) == UINT64_C(0x112345678));
+    assert_int_equal(ops->get_queue_size_max(transport.context, 1), 256);
+    assert_int_equal(enable_queue(1), VIO_OK);
+    assert_true(fake.queues[1].device_area == DEVICE);
+    assert_int_equal(fake.queues[1].enable, 1);
+    assert_int_equal(ops->read_config(transport.context, 33, 1), 0x5A);
+    ops->write_config(transport.context, 36, 4, 0xA1B2C3D4);
+    assert_memory_equal(&fake.device_config[36], "\xD4\xC3\xB2\xA1", 4);
+    assert_int_equal(ops->get_config_bytes(transport.context), FAKE_PCI_DEVICE_BYTES);
+    assert_int_equal(ops->get_config_generation(transport.context), 9);
+    assert_int_equal(ops->read_interrupt_status(transport.context), 2);
+    assert_true(transport.isr_is_indirect);
+}
+
+static void given_bar_out_of_reach_when_notified_then_aimed_and_written(void **state)
+{
+    /* Checks: PCI-CFGA-1 */
+    (void)state;
+    static const struct expected_access expected[] = {
+        {FAKE_PCI_CONFIG_WRITE, FAKE_CAP_FREE + 4, 1, FAKE_PCI_BAR},
+        {FAKE_PCI_CONFIG_WRITE, FAKE_CAP_FREE + 8, 4, FAKE_PCI_NOTIFY_OFFSET + 4},
+        {FAKE_PCI_CONFIG_WRITE, FAKE_CAP_FREE + 12, 4, 2},
+        {FAKE_REG_WRITE, FAKE_PCI_NOTIFY_OFFSET + 4, 2, 1},
+    };
+    open_by_cfg_access();
+    assert_int_equal(enable_queue(1), VIO_OK);
+    fake_log_start();
+
+    transport.ops->notify(transport.context, 1, 0);
+
+    assert_accesses(expected, ARRAY_LENGTH(expected));
+}
+
+static void given_bar_out_of_reach_when_beyond_a_structure_then_no_access(void **state)
+{
+    /* Checks: PCI-CFGA-3 */
+    (void)state;
+    open_by_cfg_access();
+    fake.queues[1].notify_off = FAKE_PCI_NOTIFY_BYTES / 4;
+    fake_log_start();
+
+    assert_int_equal(transport.ops->read_config(transport.context, FAKE_PCI_DEVICE_BYTES, 1), 0xFF);
+    assert_int_equal(fake_log_length(), 0);
+    assert_int_equal(enable_queue(1), VIO_ERR_DEVICE);
+    assert_int_equal(fake.queues[1].enable, 0);
+}
+
+static void given_cfg_access_when_bars_are_in_reach_then_not_used(void **state)
+{
+    (void)state;
+    fake_pci_init(&fake);
+    fake_pci_add_cfg_access(&fake);
+    assert_int_equal(open_fake(), VIO_OK);
+    fake.is_opened = true;
+    fake_log_start();
+
+    assert_int_equal(enable_queue(1), VIO_OK);
+    transport.ops->notify(transport.context, 1, 0);
+
+    assert_false(transport.isr_is_indirect);
+
+    assert_int_equal(fake_log_count(FAKE_PCI_CONFIG_WRITE), 0);
+}
+
 static void given_broken_list_when_opened_then_device_error(void **state)
 {
     (void)state;
@@ -725,6 +867,13 @@ int main(void)
         TEST(given_good_device_when_opened_then_transport_complete_and_nothing_written),
         TEST(given_config_space_when_opened_then_each_byte_read_once),
         TEST(given_legacy_device_when_opened_then_unsupported),
+        TEST(given_bar_without_an_address_when_opened_then_it_is_named),
+        TEST(given_bar_shorter_than_claimed_when_opened_then_it_is_named),
+        TEST(given_notify_structure_in_an_io_bar_when_notified_then_there),
+        TEST(given_bar_out_of_reach_when_used_then_all_registers_by_configuration_space),
+        TEST(given_bar_out_of_reach_when_notified_then_aimed_and_written),
+        TEST(given_bar_out_of_reach_when_beyond_a_structure_then_no_access),
+        TEST(given_cfg_access_when_bars_are_in_reach_then_not_used),
         TEST(given_broken_list_when_opened_then_device_error),
         TEST(given_vendor_of_which_one_byte_is_all_ones_when_opened_then_not_taken_for_gone),
         TEST(given_absent_function_when_opened_then_gone),

@@ -149,18 +149,105 @@ static void given_no_bars_when_described_then_all_have_length_0(void **state)
     assert_no_windows();
 }
 
-static void given_io_bars_when_described_then_length_0(void **state)
+static void given_io_bars_when_described_then_told_from_memory_at_the_same_address(void **state)
 {
     (void)state;
-    set_bar(0, FAKE_PCI_IO_IO, 0x6000, 0x80);
-    set_bar(1, FAKE_PCI_IO_MEMORY32, 0xC0000000, 0x1000);
-    set_bar(5, FAKE_PCI_IO_IO, 0xC0000000, 0x100); /* the same number in the other space */
+    set_bar(0, FAKE_PCI_IO_MEMORY64, 0x6000, 0x1000);
+    set_bar(2, FAKE_PCI_IO_IO, 0xC0000000, 0x100);
+    set_bar(3, FAKE_PCI_IO_MEMORY32, 0xC0000000, 0x2000);
+    set_bar(5, FAKE_PCI_IO_IO, 0x6000, 0x80);
 
     describe();
 
-    assert_int_equal(function.bars[0].bytes, 0);
-    assert_bar(1, 0x1000, 1);
-    assert_int_equal(function.bars[5].bytes, 0);
+    assert_bar(0, 0x1000, 0);
+    assert_bar(2, 0x100, 1);
+    assert_bar(3, 0x2000, 2);
+    assert_bar(5, 0x80, 4);
+}
+
+static void given_io_bar_when_accessed_then_index_offset_and_width_are_kept(void **state)
+{
+    (void)state;
+    set_bar(0, FAKE_PCI_IO_IO, 0x6000, 0x80);
+    pci_io.mem_value = 0x89ABCDEF;
+    describe();
+    const struct vio_window *bar = &function.bars[0];
+
+    assert_int_equal(reg_read8(bar, 0x13), 0xEF);
+    assert_last_access(false, 0, 0x13, 1, 0xEF);
+    assert_int_equal(reg_read16(bar, 0x0C), 0xCDEF);
+    assert_last_access(false, 0, 0x0C, 2, 0xCDEF);
+    reg_write16(bar, 0x10, 0xBEEF);
+    assert_last_access(true, 0, 0x10, 2, 0xBEEF);
+    fake_pci_io_fail(&pci_io, FAKE_PCI_IO_MEM_READ, 1);
+    assert_int_equal(reg_read8(bar, 0x12), 0xFF);
+    assert_int_equal(reg_read32(bar, 0x80), UINT32_MAX);
+    assert_int_equal(pci_io.n_accesses, 0);
+}
+
+static void assert_last_port(bool is_write, UINT16 port, unsigned width_bytes, UINT32 value)
+{
+    assert_int_equal(fake_port_last.is_write, is_write);
+    assert_int_equal(fake_port_last.port, port);
+    assert_int_equal(fake_port_last.width_bytes, width_bytes);
+    assert_int_equal(fake_port_last.value, value);
+    assert_int_equal(pci_io.n_accesses, 0);
+}
+
+static void given_io_bar_when_gone_direct_then_its_ports_are_used(void **state)
+{
+    (void)state;
+    set_bar(0, FAKE_PCI_IO_IO, 0x6000, 0x80);
+    describe();
+    const struct vio_window *bar = &function.bars[0];
+
+    pci_window_go_direct(&access);
+
+    reg_write16(bar, 0x10, 0xBEEF);
+    assert_last_port(true, 0x6010, 2, 0xBEEF);
+    fake_port_last.value = 0x5A;
+    assert_int_equal(reg_read8(bar, 0x12), 0x5A);
+    assert_last_port(false, 0x6012, 1, 0x5A);
+    assert_int_equal(reg_read32(bar, 0x7C), 0x5A);
+    assert_last_port(false, 0x607C, 4, 0x5A);
+    assert_int_equal(reg_read32(bar, 0x80), UINT32_MAX);
+    assert_last_port(false, 0x607C, 4, 0x5A);
+}
+
+/* As on machines whose I/O space is somewhere in memory. */
+static void given_io_bar_where_no_port_is_when_gone_direct_then_still_by_the_firmware(void **state)
+{
+    (void)state;
+    set_bar(0, FAKE_PCI_IO_IO, 0x6000, 0x80);
+    pci_io.translation_bytes = 0 - UINT64_C(0x4010000000);
+    describe();
+
+    pci_window_go_direct(&access);
+
+    reg_write16(&function.bars[0], 0x10, 0xBEEF);
+    assert_last_access(true, 0, 0x10, 2, 0xBEEF);
+}
+
+static void given_other_space_by_the_firmwares_word_when_described_then_no_window(void **state)
+{
+    (void)state;
+    set_bar(0, FAKE_PCI_IO_IO, 0x6000, 0x80);
+    pci_io.config[PCI_BAR_0] = 0; /* the register speaks of memory */
+
+    describe();
+
+    assert_no_windows();
+}
+
+static void given_bar_of_another_resource_when_described_then_no_window(void **state)
+{
+    (void)state;
+    set_bar(0, FAKE_PCI_IO_MEMORY32, 0xC0000000, 0x1000);
+    pci_io.resource_type = 2; /* bus numbers */
+
+    describe();
+
+    assert_no_windows();
 }
 
 static void given_odd_descriptor_when_described_then_length_0(void **state)
@@ -221,7 +308,7 @@ static void given_qemus_layout_when_described_then_index_is_the_register_number(
 
     describe();
 
-    assert_int_equal(function.bars[0].bytes, 0);
+    assert_bar(0, 0x80, 0);
     assert_bar(1, 0x1000, 1);
     assert_int_equal(function.bars[2].bytes, 0);
     assert_int_equal(function.bars[3].bytes, 0);
@@ -255,7 +342,7 @@ static void given_64_bit_bar_before_others_when_described_then_their_indices_are
     assert_bar(0, 0x1000, 0);
     assert_bar(2, 0x2000, 1);
     assert_int_equal(function.bars[1].bytes, 0);
-    assert_int_equal(function.bars[3].bytes, 0);
+    assert_bar(3, 0x80, 2);
     assert_bar(4, 0x4000, 3); /* an I/O BAR takes an index as well, as an absent one does */
 }
 
@@ -320,11 +407,12 @@ given_bus_translates_when_described_then_bars_are_found_by_their_bus_address(voi
 static void given_unassigned_bar_when_described_then_no_window(void **state)
 {
     (void)state;
+    set_bar(0, FAKE_PCI_IO_IO, 0, 0x80);
     set_bar(1, FAKE_PCI_IO_MEMORY32, 0, 0x1000);
 
     describe();
 
-    assert_int_equal(function.bars[1].bytes, 0);
+    assert_no_windows();
 }
 
 static void given_device_gone_when_described_then_no_window(void **state)
@@ -379,7 +467,12 @@ int main(void)
         WINDOW_TEST(given_config_space_when_accessed_then_offset_and_width_are_kept),
         WINDOW_TEST(given_access_fails_when_read_then_all_ones_of_the_width),
         WINDOW_TEST(given_no_bars_when_described_then_all_have_length_0),
-        WINDOW_TEST(given_io_bars_when_described_then_length_0),
+        WINDOW_TEST(given_io_bars_when_described_then_told_from_memory_at_the_same_address),
+        WINDOW_TEST(given_io_bar_when_accessed_then_index_offset_and_width_are_kept),
+        WINDOW_TEST(given_io_bar_when_gone_direct_then_its_ports_are_used),
+        WINDOW_TEST(given_io_bar_where_no_port_is_when_gone_direct_then_still_by_the_firmware),
+        WINDOW_TEST(given_other_space_by_the_firmwares_word_when_described_then_no_window),
+        WINDOW_TEST(given_bar_of_another_resource_when_described_then_no_window),
         WINDOW_TEST(given_odd_descriptor_when_described_then_length_0),
         WINDOW_TEST(given_firmware_knows_no_resources_when_described_then_length_0),
         WINDOW_TEST(given_no_pool_for_a_descriptor_when_described_then_length_0),

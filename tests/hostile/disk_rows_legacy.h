@@ -1,0 +1,90 @@
+/** @file
+ * Rows of tests/hostile/test_hostile_disk.c: a disk that is driven by its legacy interface.
+ */
+#ifndef TESTS_HOSTILE_DISK_ROWS_LEGACY_H
+#define TESTS_HOSTILE_DISK_ROWS_LEGACY_H
+
+#include "tests/hostile/disk_rows_more.h"
+
+#define LEGACY(what, ...)                                                                          \
+    {                                                                                              \
+        .use = (what), .is_legacy = true, .lies = { __VA_ARGS__ }                                  \
+    }
+
+static const struct row legacy_rows[] = {
+    {"legacy, and honest", LEGACY(DISK_TOGETHER, WITH_DISCARD), WORKS},
+    {"legacy, and a caller's reset", LEGACY(DISK_RESET), WORKS},
+    {"legacy, and all features on offer", LEGACY(DISK_READ_MANY, SAYS(LIE_FEATURES, ALL_ONES)),
+     WORKS},
+    {"legacy, and only features that it cannot have",
+     LEGACY(DISK_READ_MANY, SAYS(LIE_FEATURES, ALL_ONES << 32)), WORKS},
+    {"legacy, and a size_max that is too large for a queue without tables",
+     LEGACY(DISK_READ_MANY, HIDES(LIE_FEATURES, BIT(VIRTIO_F_INDIRECT_DESC)), FIELD(SIZE_MAX_, 512),
+            FIELD(SEG_MAX, 126)),
+     WORKS},
+    {"legacy, and no queue", LEGACY(DISK_READ_BLOCK, SAYS(LIE_QUEUE_SIZE, 0)),
+     REFUSED(UNSUPPORTED, 0)},
+    {"legacy, and a queue of size 63", LEGACY(DISK_READ_BLOCK, SAYS(LIE_QUEUE_SIZE, 63)),
+     REFUSED(DEVICE, 63)},
+    {"legacy, and a queue of size 65535", LEGACY(DISK_READ_BLOCK, SAYS(LIE_QUEUE_SIZE, 65535)),
+     REFUSED(DEVICE, 65535)},
+    {"legacy, and a queue of size 2", LEGACY(DISK_READ_BLOCK, SAYS(LIE_QUEUE_SIZE, 2)),
+     REFUSED(UNSUPPORTED, 2)},
+    {"legacy, and a queue of size 32768", LEGACY(DISK_READ_MANY, SAYS(LIE_QUEUE_SIZE, 32768)),
+     WORKS},
+    {"legacy, and a queue that is larger at the second look",
+     LEGACY(DISK_READ_MANY, {.about = LIE_QUEUE_SIZE, .from = 1, .value = 128}),
+     REFUSED(UNSUPPORTED, 128)},
+    {"legacy, and a queue that is smaller at the second look",
+     LEGACY(DISK_READ_MANY, {.about = LIE_QUEUE_SIZE, .from = 1, .value = 16}), WORKS},
+    {"legacy, and a queue that is larger after the reset",
+     LEGACY(DISK_READ_BLOCK, NEVER_UNTIL_RESET, AFTER(LIE_ONCE_RESET, LIE_QUEUE_SIZE, 512)),
+     FAILS(TIMEOUT, ANY_VALUE)},
+    {"legacy, and several queues, the last of which is too large",
+     LEGACY(DISK_READ_MANY, WITH_MQ, OF_QUEUE(3, LIE_QUEUE_SIZE, 128)), WORKS},
+    {"legacy, and the queue is in use already", LEGACY(DISK_READ_BLOCK, SAYS(LIE_QUEUE_ENABLE, 2)),
+     REFUSED(UNSUPPORTED, 0)},
+    {"legacy, and a capacity that changes at each look",
+     LEGACY(DISK_READ_BLOCK,
+            {.about = LIE_CONFIG, .at = CAPACITY_LOW, .how = LIE_GROWS, .value = 8}),
+     REFUSED(DEVICE, ANY_VALUE)},
+    {"legacy, and a capacity whose upper half changes twice",
+     LEGACY(DISK_READ_BLOCK,
+            {.about = LIE_CONFIG, .at = CAPACITY_HIGH, .how = LIE_GROWS, .count = 2, .value = 1}),
+     WORKS, .sectors = LYING_DISK_SECTORS},
+    {"legacy, and a capacity that is another when looked at later",
+     LEGACY(DISK_REFRESH, {.about = LIE_CONFIG, .at = CAPACITY_LOW, .from = 2, .value = 96}),
+     WORKS},
+    {"legacy, and a used len of 0", LEGACY(DISK_READ_MANY, SAYS(LIE_USED_LEN, 0)), WORKS},
+    {"legacy, and a used len of all ones",
+     LEGACY(DISK_TOGETHER, WITH_DISCARD, SAYS(LIE_USED_LEN, ALL_ONES)), WORKS},
+    {"legacy, and a serial number of no length", LEGACY(DISK_GET_ID, SAYS(LIE_USED_LEN, 0)), WORKS},
+    {"legacy, and a status byte that nobody wrote", LEGACY(DISK_READ_BLOCK, SAYS(LIE_ANSWER, 0xFF)),
+     FAILS(DEVICE, 0xFF)},
+    {"legacy, and an I/O error", LEGACY(DISK_WRITE_BLOCK, SAYS(LIE_ANSWER, 1)), FAILS(IO, 1)},
+    {"legacy, and a used id that there is not", LEGACY(DISK_READ_BLOCK, SAYS(LIE_USED_ID, 64)),
+     FAILS(QUEUE_BROKEN, 64)},
+    {"legacy, and a used idx that jumps", LEGACY(DISK_READ_BLOCK, SAYS(LIE_USED_IDX, 2)),
+     FAILS(QUEUE_BROKEN, 2)},
+    {"legacy, and no answer until it is reset", LEGACY(DISK_READ_MANY, NEVER_UNTIL_RESET), WORKS},
+    {"legacy, and no answer at all", LEGACY(DISK_READ_BLOCK, NEVER), FAILS(TIMEOUT, ANY_VALUE)},
+    {"legacy, and it needs a reset",
+     LEGACY(DISK_READ_BLOCK, NEVER_UNTIL_RESET,
+            {.about = LIE_STATUS,
+             .how = LIE_XOR,
+             .after = DRIVER_OK,
+             .count = 1,
+             .value = NEEDS_RESET}),
+     WORKS},
+    {"legacy, and a status that stays after the reset",
+     LEGACY(DISK_READ_BLOCK, AFTER(LIE_AT_LAST_RESET, LIE_STATUS, 7)), WORKS, .isolated = true},
+    {"legacy, with FEATURES_OK set by itself",
+     LEGACY(DISK_READ_BLOCK,
+            {.about = LIE_STATUS, .how = LIE_XOR, .after = DRIVER, .value = FEATURES_OK}),
+     WORKS},
+    {"legacy, and without memory for its rings",
+     {.is_legacy = true, .fail_call = FAKE_CALL_DMA_ALLOC, .fail_nth = 1},
+     REFUSED(NO_MEMORY, ANY_VALUE)},
+};
+
+#endif
