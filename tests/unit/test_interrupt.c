@@ -280,7 +280,6 @@ static void given_table_outside_of_its_bar_when_opened_then_polled(void **state)
 
 static void given_a_reason_against_vectors_when_there_is_a_line_then_the_line(void **state)
 {
-    /* Checks: PCI-MSIX-2 */
     (void)state;
     fake_processor.has_8259_protocol = true;
     take_vectors_but(0);
