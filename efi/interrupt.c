@@ -5,7 +5,6 @@
 #include "efi/interrupt_arch.h"
 #include "efi/pi.h"
 
-#define IRQS         16u /* of a pair of 8259s */
 #define TICKS_PER_US 10u /* the firmware counts in 100 ns */
 #define ISR_IS_GONE  0xFFu
 #define ISR_QUEUE    0x1u
@@ -183,7 +182,7 @@ static const char *interrupt_open_line(struct interrupt *interrupt)
         return "its ISR status cannot be read by a handler";
     if (!pic)
         return "the firmware offers no way to its interrupt line";
-    if (irq >= IRQS || reg_read8(&interrupt->config, PCI_INTERRUPT_PIN) == 0 ||
+    if (reg_read8(&interrupt->config, PCI_INTERRUPT_PIN) == 0 ||
         EFI_ERROR(pic->GetVector(pic, irq, &interrupt->vectors[0])))
         return "its interrupt line leads nowhere";
     if (interrupt_n_on_line(interrupt->vectors[0]) == 0 &&

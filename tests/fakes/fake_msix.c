@@ -70,6 +70,7 @@ static uint32_t *table_word(struct fake_msix *fake, uint64_t offset, unsigned wi
 
     assert_int_equal(width_bytes, 4);
     assert_int_equal(at % 4, 0);
+    assert_true(fake_msix_control(fake) & PCI_MSIX_ENABLE);
     if (offset < FAKE_MSIX_BAR_BASE + FAKE_MSIX_TABLE_OFFSET ||
         at / PCI_MSIX_ENTRY_BYTES >= fake->n_entries)
         fail_msg("an access to 0x%llx, which is outside of the table", (unsigned long long)offset);

@@ -1,8 +1,8 @@
 /** @file
  * A PCI function with an MSI-X table in a BAR, and what it would send. What the specification forbids
- * fails the test: an access of another width than 32 bits, to a place outside of the table, or to the
- * message of an entry that is not masked; and any write to configuration space but to the control
- * words.
+ * fails the test: an access of another width than 32 bits, to a place outside of the table, to the
+ * message of an entry that is not masked, or while MSI-X is disabled, for then some functions have no
+ * table; and any write to configuration space but to the control words.
  * Spec:   PCI Local Bus 3.0, 6.8.2 MSI-X Capability and Table Structures; 6.2.2 Device Control.
  * Knows:  struct pci_function, tests/fakes/fake_log.h.
  */

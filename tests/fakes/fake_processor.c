@@ -198,10 +198,8 @@ static EFI_STATUS EFIAPI fake_get_timer_period(EFI_TIMER_ARCH_PROTOCOL *protocol
 {
     (void)protocol;
     assert_false(fake_processor.is_handling);
-    if (fake_processor.timer_fails)
-        return EFI_DEVICE_ERROR;
     *ret_period = fake_processor.timer_period;
-    return EFI_SUCCESS;
+    return fake_processor.timer_fails ? EFI_DEVICE_ERROR : EFI_SUCCESS;
 }
 
 static EFI_STATUS EFIAPI fake_get_vector(EFI_LEGACY_8259_PROTOCOL *protocol, INT32 irq,

@@ -207,6 +207,26 @@ static void given_taken_vectors_when_opened_then_others_are_found(void **state)
     assert_non_null(fake_processor.handlers[0x87]);
 }
 
+static void
+given_vectors_at_either_end_when_opened_then_those_of_others_are_left_alone(void **state)
+{
+    (void)state;
+    take_vectors_but(0);
+    fake_processor.is_taken[0x77] = false;
+    fake_processor.is_taken[0x78] = false;
+    fake_processor.is_taken[0xEF] = false;
+    fake_processor.is_taken[0xF0] = false;
+
+    open_vectors();
+
+    assert_non_null(fake_processor.handlers[0x78]);
+    assert_non_null(fake_processor.handlers[0xEF]);
+    interrupt_close(interrupt);
+    fake_processor.is_taken[0x78] = true;
+    open_device(0, INTERRUPT_AUTO);
+    assert_int_equal(interrupt_ready(interrupt).n_vectors, 1);
+}
+
 static void given_fewer_vectors_than_entries_when_opened_then_as_many_as_there_are(void **state)
 {
     /* Checks: PCI-MSIX-6 */
@@ -260,7 +280,6 @@ static void given_table_outside_of_its_bar_when_opened_then_polled(void **state)
 
 static void given_a_reason_against_vectors_when_there_is_a_line_then_the_line(void **state)
 {
-    /* Checks: PCI-MSIX-2 */
     (void)state;
     fake_processor.has_8259_protocol = true;
     take_vectors_but(0);
@@ -290,11 +309,11 @@ static void given_firmware_without_the_protocols_when_opened_then_polled(void **
 static void given_polling_asked_for_when_opened_then_nothing_is_touched(void **state)
 {
     (void)state;
-    fake_processor.has_8259_protocol = true;
+    open_line(1); /* so that the way is known */
 
     open_device(0, INTERRUPT_POLL);
 
-    assert_int_equal(fake_processor_handlers(), 0);
+    assert_int_equal(fake_processor_handlers(), 1);
     assert_int_equal(interrupt_ready(interrupt).n_vectors, 0);
     assert_false(interrupt_ready(interrupt).has_line);
     assert_int_equal(interrupt_sleep(interrupt), 0);
@@ -354,6 +373,8 @@ static void given_interrupt_while_asleep_when_woken_then_slept_once(void **state
     assert_int_equal(fake_processor.n_ticks, 0);
     assert_int_equal(interrupt->n_interrupts, 1);
     assert_int_equal(interrupt->n_unexpected, 0);
+    raise_queue();
+    assert_int_equal(interrupt->n_unexpected, 1);
 }
 
 static void given_interrupt_before_when_asleep_then_it_ends_at_once_and_only_once(void **state)
@@ -495,6 +516,17 @@ given_device_that_refused_all_when_settled_then_polled_and_msix_stays_enabled(vo
     raise(1);
     interrupt_close(interrupt);
     assert_int_equal(fake_msix_control(&devices[0].function), VECTORS - 1);
+}
+
+static void given_a_reason_when_settled_then_it_stays(void **state)
+{
+    (void)state;
+    take_vectors_but(0);
+    open_device(0, INTERRUPT_AUTO);
+
+    interrupt_settle(interrupt, VIO_POLLED, QUEUES);
+
+    assert_polled(0, "all interrupt vectors are taken");
 }
 
 static void given_vectors_when_closed_then_handlers_gone_masked_and_as_found(void **state)
@@ -643,6 +675,21 @@ static void given_interrupt_for_both_when_asleep_then_both_are_served(void **sta
     assert_int_equal(devices[0].n_isr_reads, 1);
 }
 
+static void raise_line_for_config(void)
+{
+    raise_line(0, ISR_CONFIG);
+}
+
+static void given_line_for_the_configuration_alone_when_asleep_then_told(void **state)
+{
+    (void)state;
+    open_line(0);
+    fake_processor.at_halt = raise_line_for_config;
+
+    assert_int_equal(interrupt_sleep(interrupt), VIO_SLEPT | VIO_SLEPT_CONFIG);
+    assert_int_equal(interrupt->n_interrupts, 1);
+}
+
 static void given_one_vector_for_both_when_asleep_then_both_are_served(void **state)
 {
     /* Checks: PCI-INT-1 */
@@ -682,6 +729,23 @@ static void given_line_of_several_when_one_raises_it_then_only_he_is_told(void *
     assert_int_equal(devices[2].interrupt.n_interrupts, 0);
 }
 
+static void given_two_lines_when_one_is_raised_then_only_its_devices_are_asked(void **state)
+{
+    (void)state;
+    devices[1].function.config[PCI_INTERRUPT_LINE] = IRQ - 1;
+    open_line(0);
+    open_line(1);
+    assert_int_equal(fake_processor_handlers(), 2);
+
+    raise_line(0, ISR_QUEUE);
+
+    assert_int_equal(devices[0].n_isr_reads, 1);
+    assert_int_equal(devices[1].n_isr_reads, 0);
+    interrupt_close(&devices[0].interrupt);
+    assert_true(fake_processor.irq_is_enabled[IRQ - 1]);
+    assert_false(fake_processor.irq_is_enabled[IRQ]);
+}
+
 static void given_line_of_several_when_closed_one_by_one_then_the_last_masks_it(void **state)
 {
     (void)state;
@@ -716,6 +780,19 @@ static void given_line_that_stays_raised_when_nobody_of_ours_does_it_then_given_
     assert_int_equal(interrupt_sleep(interrupt), 0);
     assert_int_equal(interrupt_sleep(&devices[1].interrupt), 0);
     assert_int_equal(interrupt->n_interrupts, 0);
+}
+
+static void given_interrupts_of_any_device_when_there_are_many_then_none_is_a_stray(void **state)
+{
+    (void)state;
+    open_line(0);
+    open_line(1);
+
+    for (unsigned number = 0; number < 2; number++) {
+        for (unsigned i = 0; i < INTERRUPT_STRAYS_MAX; i++)
+            raise_line(number, ISR_QUEUE);
+        assert_true(fake_processor.irq_is_enabled[IRQ]);
+    }
 }
 
 static void given_stray_interrupts_between_ours_when_counted_then_the_line_is_kept(void **state)
@@ -759,6 +836,7 @@ int main(void)
         INTERRUPT_TEST(
             given_any_table_size_when_opened_then_no_more_vectors_than_entries_or_queues),
         INTERRUPT_TEST(given_taken_vectors_when_opened_then_others_are_found),
+        INTERRUPT_TEST(given_vectors_at_either_end_when_opened_then_those_of_others_are_left_alone),
         INTERRUPT_TEST(given_fewer_vectors_than_entries_when_opened_then_as_many_as_there_are),
         INTERRUPT_TEST(given_no_free_vector_when_opened_then_polled),
         INTERRUPT_TEST(given_more_devices_than_vectors_when_opened_then_the_rest_is_polled),
@@ -779,6 +857,7 @@ int main(void)
         INTERRUPT_TEST(given_vectors_to_spare_when_settled_then_others_can_have_them),
         INTERRUPT_TEST(
             given_device_that_refused_all_when_settled_then_polled_and_msix_stays_enabled),
+        INTERRUPT_TEST(given_a_reason_when_settled_then_it_stays),
         INTERRUPT_TEST(given_vectors_when_closed_then_handlers_gone_masked_and_as_found),
         INTERRUPT_TEST(given_zeroed_when_closed_then_nothing),
         INTERRUPT_TEST(given_several_devices_when_one_is_closed_then_the_others_go_on),
@@ -788,11 +867,14 @@ int main(void)
         INTERRUPT_TEST(given_no_msix_when_there_is_an_8259_then_the_line),
         INTERRUPT_TEST(given_no_way_to_a_line_when_opened_then_polled),
         INTERRUPT_TEST(given_interrupt_for_both_when_asleep_then_both_are_served),
+        INTERRUPT_TEST(given_line_for_the_configuration_alone_when_asleep_then_told),
         INTERRUPT_TEST(given_one_vector_for_both_when_asleep_then_both_are_served),
         INTERRUPT_TEST(given_vectors_when_interrupts_come_then_isr_is_not_read),
         INTERRUPT_TEST(given_line_of_several_when_one_raises_it_then_only_he_is_told),
+        INTERRUPT_TEST(given_two_lines_when_one_is_raised_then_only_its_devices_are_asked),
         INTERRUPT_TEST(given_line_of_several_when_closed_one_by_one_then_the_last_masks_it),
         INTERRUPT_TEST(given_line_that_stays_raised_when_nobody_of_ours_does_it_then_given_up),
+        INTERRUPT_TEST(given_interrupts_of_any_device_when_there_are_many_then_none_is_a_stray),
         INTERRUPT_TEST(given_stray_interrupts_between_ours_when_counted_then_the_line_is_kept),
         INTERRUPT_TEST(given_device_that_is_gone_when_its_isr_is_read_then_not_taken_for_an_answer),
     };

@@ -46,11 +46,15 @@ static void open_and_set(uint16_t entry)
 
 static void assert_refused(vio_status expected)
 {
+    struct pci_function *function = malloc(sizeof(*function)); /* nothing is behind its last BAR */
     struct pci_msix untouched;
 
+    assert_non_null(function);
+    *function = fake.function;
     memset(&msix, 0x5A, sizeof(msix));
     untouched = msix;
-    assert_int_equal(pci_msix_open(&msix, &fake.function), expected);
+    assert_int_equal(pci_msix_open(&msix, function), expected);
+    free(function);
     assert_memory_equal(&msix, &untouched, sizeof(msix));
     assert_int_equal(fake_log_count(FAKE_PCI_CONFIG_WRITE) + fake_log_count(FAKE_REG_WRITE), 0);
 }
@@ -241,6 +245,7 @@ static void given_any_control_word_when_closed_then_as_it_was_and_entries_masked
         open_and_set(0);
         pci_msix_set(&msix, 1, ADDRESS, DATA);
         pci_msix_start(&msix);
+        fake_msix_raise(&fake, 0);
 
         pci_msix_close(&msix);
         fake_msix_raise(&fake, 0);
@@ -248,7 +253,7 @@ static void given_any_control_word_when_closed_then_as_it_was_and_entries_masked
         assert_int_equal(fake_msix_control(&fake), controls[i]);
         assert_true(fake_msix_is_masked(&fake, 0));
         assert_true(fake_msix_is_masked(&fake, 1));
-        assert_int_equal(fake.n_messages, 0);
+        assert_int_equal(fake.n_messages, 1);
     }
 }
 
