@@ -16,10 +16,6 @@ EFI_HANDLE fake_uefi_disk_controller;
 EFI_PCI_IO_PROTOCOL *fake_uefi_pci_io;
 struct fake_uefi_installed fake_uefi_installed;
 EFI_STATUS fake_uefi_install_status;
-EFI_BOOT_SERVICES *BS;
-EFI_GUID gEfiSimpleFileSystemProtocolGuid;
-EFI_GUID gEfiPciIoProtocolGuid = EFI_PCI_IO_PROTOCOL_GUID;
-EFI_GUID gEfiDevicePathProtocolGuid = EFI_DEVICE_PATH_PROTOCOL_GUID;
 
 /* What new pool memory is full of. */
 #define POOL_RUBBISH 0xAF
@@ -122,29 +118,6 @@ void fake_uefi_init(void)
 
 /* --- What the code under test links with and these tests do not reach, or only count ----------- */
 
-UINTN DevicePathSize(EFI_DEVICE_PATH *path)
-{
-    (void)path;
-    return sizeof(EFI_DEVICE_PATH);
-}
-
-INTN CompareMem(CONST VOID *a, CONST VOID *b, UINTN bytes)
-{
-    return memcmp(a, b, bytes);
-}
-
-EFI_DEVICE_PATH *DevicePathFromHandle(EFI_HANDLE handle)
-{
-    (void)handle;
-    return NULL;
-}
-
-EFI_FILE_INFO *LibFileInfo(EFI_FILE_HANDLE file)
-{
-    (void)file;
-    return NULL;
-}
-
 struct disk *bind_first_disk(void)
 {
     return NULL;
@@ -165,32 +138,6 @@ uint64_t clock_now_us(void)
 void clock_relax(void)
 {
     fake_uefi_relaxes++;
-}
-
-/* Numbers in hexadecimal only: of the rest, gnu-efi's letters mean something else than printf's. */
-UINTN UnicodeSPrint(CHAR16 *text, UINTN bytes, CONST CHAR16 *format, ...)
-{
-    char narrow_format[64], narrow[64];
-    va_list arguments;
-    UINTN n_units = 0;
-
-    while (format[n_units]) {
-        assert_true(n_units + 1 < sizeof(narrow_format));
-        narrow_format[n_units] = (char)format[n_units];
-        n_units++;
-    }
-    narrow_format[n_units] = '\0';
-    for (const char *at = narrow_format; (at = strchr(at, '%')) != NULL;) {
-        at += 1 + strspn(at + 1, "0123456789");
-        assert_int_equal(*at, 'x');
-    }
-    va_start(arguments, format);
-    int n_chars = vsnprintf(narrow, sizeof(narrow), narrow_format, arguments);
-    va_end(arguments);
-    assert_in_range(n_chars, 0, bytes / sizeof(CHAR16) - 1);
-    for (int i = 0; i <= n_chars; i++)
-        text[i] = (CHAR16)narrow[i];
-    return (UINTN)n_chars;
 }
 
 void message_error(const CHAR16 *device, const CHAR16 *path, const CHAR16 *format, ...)
