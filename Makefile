@@ -21,17 +21,17 @@ DRIVERS  := core/device.c core/virtqueue.c core/virtqueue_setup.c transports/pci
             transports/pci_modern.c transports/pci_msix.c devices/blk.c devices/blk_blocking.c \
             devices/blk_engine.c devices/blk_recover.c devices/blk_request.c devices/blk_setup.c \
             devices/read_ahead.c
-BOOT     := boot/bzimage.c boot/entry.c boot/pe.c boot/settings.c boot/status.c boot/utf16.c \
-            boot/version_order.c
+WORDS    := boot/loader_conf.c boot/settings.c boot/status.c boot/utf16.c
+BOOT     := $(WORDS) boot/bzimage.c boot/entry.c boot/pe.c boot/version_order.c
 GLUE     := efi/bind.c efi/block_io.c efi/block_io2.c efi/clock_$(ARCH).c efi/component_name.c \
-            efi/device_name.c efi/disk.c efi/disk_info.c efi/erase_block.c efi/gpt_repair.c \
-            efi/interrupt.c efi/interrupt_$(ARCH).c efi/local_apic_$(ARCH).c efi/message.c \
-            efi/pci_window.c efi/platform.c efi/port_$(ARCH).c efi/status.c
+            efi/configuration.c efi/device_name.c efi/disk.c efi/disk_info.c efi/erase_block.c \
+            efi/gpt_repair.c efi/interrupt.c efi/interrupt_$(ARCH).c efi/local_apic_$(ARCH).c \
+            efi/message.c efi/pci_window.c efi/platform.c efi/port_$(ARCH).c efi/status.c
 # In place of gnu-efi's library, which would be a third of virtboot.efi; see its files for why.
 LIBRARY  := efi/library.c efi/memory.c efi/print.c
 VIRTBOOT := $(LIBRARY) $(DRIVERS) $(GLUE) $(BOOT) efi/main.c efi/volume.c efi/entries.c \
             efi/image.c efi/initrd.c
-VIRTIO   := $(LIBRARY) $(DRIVERS) $(GLUE) efi/driver_main.c
+VIRTIO   := $(LIBRARY) $(WORDS) $(DRIVERS) $(GLUE) efi/driver_main.c
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wmissing-prototypes -Wvla -Werror
 # Freestanding everywhere; only efi/ sees the UEFI headers, and those as a system's. No vector
@@ -46,10 +46,10 @@ LDFLAGS_EFI := -nostdlib -znocombreloc -shared -Bsymbolic --no-undefined -z noex
 # The tests run the same sources natively, with every access to shared memory observed.
 CFLAGS_HOST := -std=c11 -g -O1 -D_GNU_SOURCE -DVIO_MEM_HOOKS -fshort-wchar -fno-omit-frame-pointer \
                -fsanitize=address,undefined -fno-sanitize-recover=all $(WARNINGS) -I. -MMD -MP
-HOST_EFI := efi/block_io.c efi/block_io2.c efi/component_name.c efi/device_name.c efi/disk_info.c \
-            efi/erase_block.c efi/gpt_repair.c efi/initrd.c efi/interrupt.c efi/library.c \
-            efi/local_apic_x86_64.c efi/pci_window.c efi/platform.c efi/print.c efi/status.c \
-            efi/volume.c
+HOST_EFI := efi/block_io.c efi/block_io2.c efi/component_name.c efi/configuration.c \
+            efi/device_name.c efi/disk_info.c efi/erase_block.c efi/gpt_repair.c efi/initrd.c \
+            efi/interrupt.c efi/library.c efi/local_apic_x86_64.c efi/pci_window.c efi/platform.c \
+            efi/print.c efi/status.c efi/volume.c
 UNIT     := $(basename $(notdir $(wildcard tests/unit/test_*.c)))
 PROGRAMS := $(basename $(notdir $(wildcard tests/qemu/programs/*.c)))
 QEMU_IN  := build/kernel/vmlinuz build/initramfs.img $(PROGRAMS:%=$(B)/test/%.efi)

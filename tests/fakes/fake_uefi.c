@@ -8,6 +8,7 @@
 #include "tests/fakes/testing.h"
 
 unsigned fake_uefi_errors;
+struct fake_uefi_console fake_uefi_console;
 unsigned fake_uefi_pool_blocks;
 unsigned fake_uefi_fail_pool;
 uint64_t fake_uefi_now_us;
@@ -90,8 +91,26 @@ static EFI_STATUS EFIAPI fake_uninstall(EFI_HANDLE handle, EFI_GUID *guid, VOID 
     return EFI_SUCCESS;
 }
 
+static EFI_STATUS EFIAPI fake_output(SIMPLE_TEXT_OUTPUT_INTERFACE *protocol, CHAR16 *text)
+{
+    struct fake_uefi_console *console = &fake_uefi_console;
+    size_t units = 0;
+
+    assert_ptr_equal(protocol, ST->ConOut);
+    for (; text[units]; units++) {
+        assert_true(console->bytes + 1 < sizeof(console->text) && text[units] < 0x100);
+        console->text[console->bytes++] = (char)text[units];
+    }
+    console->text[console->bytes] = '\0';
+    console->n_pieces++;
+    console->longest_piece = units > console->longest_piece ? units : console->longest_piece;
+    return EFI_DEVICE_ERROR; /* nobody can be told */
+}
+
 void fake_uefi_init(void)
 {
+    static SIMPLE_TEXT_OUTPUT_INTERFACE console = {.OutputString = fake_output};
+    static EFI_SYSTEM_TABLE table = {.ConOut = &console};
     static EFI_BOOT_SERVICES services;
 
     services = (EFI_BOOT_SERVICES){
@@ -105,7 +124,9 @@ void fake_uefi_init(void)
     };
     fake_uefi_init_events(&services);
     BS = &services;
+    ST = &table;
     fake_uefi_errors = 0;
+    memset(&fake_uefi_console, 0, sizeof(fake_uefi_console));
     fake_uefi_pool_blocks = 0;
     fake_uefi_fail_pool = 0;
     fake_uefi_now_us = 0;
@@ -142,10 +163,17 @@ void clock_relax(void)
 
 void message_error(const CHAR16 *device, const CHAR16 *path, const CHAR16 *format, ...)
 {
-    (void)device;
-    (void)path;
-    (void)format;
+    va_list arguments;
+
     fake_uefi_errors++;
+    if (!ST)
+        return; /* it is no test of what is said */
+    Print(L"error: %s%s%s%s", device ? device : L"", device ? L": " : L"", path ? path : L"",
+          path ? L": " : L"");
+    va_start(arguments, format);
+    VPrint(format, arguments);
+    va_end(arguments);
+    Print(L"\n");
 }
 
 void message_progress(const CHAR16 *path, UINT64 done_bytes, UINT64 all_bytes)

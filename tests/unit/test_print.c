@@ -5,47 +5,18 @@
 #include "tests/fakes/fake_uefi.h"
 #include "tests/fakes/testing.h"
 
-#define ROOM 1024u
-
-static struct {
-    char text[ROOM];
-    size_t bytes;
-    unsigned n_pieces;
-    size_t longest_piece;
-} console;
-
-static EFI_STATUS EFIAPI console_output(SIMPLE_TEXT_OUTPUT_INTERFACE *protocol, CHAR16 *text)
-{
-    size_t units = 0;
-
-    assert_ptr_equal(protocol, ST->ConOut);
-    for (; text[units]; units++) {
-        assert_true(console.bytes + 1 < ROOM && text[units] < 0x100);
-        console.text[console.bytes++] = (char)text[units];
-    }
-    console.text[console.bytes] = '\0';
-    console.n_pieces++;
-    console.longest_piece = units > console.longest_piece ? units : console.longest_piece;
-    return EFI_DEVICE_ERROR; /* nobody can be told */
-}
-
 static int set_up(void **state)
 {
-    static SIMPLE_TEXT_OUTPUT_INTERFACE protocol = {.OutputString = console_output};
-    static EFI_SYSTEM_TABLE table = {.ConOut = &protocol};
-
     (void)state;
     fake_uefi_init();
-    ST = &table;
-    memset(&console, 0, sizeof(console));
     return 0;
 }
 
 #define assert_prints(expected, ...)                                                               \
     do {                                                                                           \
-        memset(&console, 0, sizeof(console));                                                      \
+        memset(&fake_uefi_console, 0, sizeof(fake_uefi_console));                                  \
         assert_int_equal(Print(__VA_ARGS__), strlen(expected));                                    \
-        assert_string_equal(console.text, expected);                                               \
+        assert_string_equal(fake_uefi_console.text, expected);                                     \
     } while (0)
 
 static void given_each_letter_when_printed_then_its_value_in_its_form(void **state)
@@ -113,7 +84,7 @@ static void given_odd_formats_when_printed_then_nothing_behind_them_is_read(void
 
 static void given_long_text_when_printed_then_all_of_it_in_pieces(void **state)
 {
-    char text[ROOM / 2];
+    char text[512];
 
     (void)state;
     for (size_t bytes = 0; bytes < sizeof(text); bytes++) {
@@ -123,9 +94,9 @@ static void given_long_text_when_printed_then_all_of_it_in_pieces(void **state)
 
         assert_prints(text, L"%a", text);
 
-        assert_true(console.longest_piece < 200);
+        assert_true(fake_uefi_console.longest_piece < 200);
     }
-    assert_true(console.n_pieces > 1);
+    assert_true(fake_uefi_console.n_pieces > 1);
 }
 
 static void given_new_line_when_printed_then_return_goes_before_it_on_a_console_only(void **state)
@@ -152,7 +123,7 @@ static void given_too_little_room_when_printed_into_then_cut_off_and_ended(void 
         assert_int_equal(text[expected], 0);
         free(text);
     }
-    assert_int_equal(console.n_pieces, 0);
+    assert_int_equal(fake_uefi_console.n_pieces, 0);
 }
 
 #define PRINT_TEST(name) cmocka_unit_test_setup(name, set_up)
