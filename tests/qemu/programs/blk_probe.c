@@ -207,6 +207,7 @@ static EFI_STATUS report_count(const struct disk *disk, const CHAR16 *what, EFI_
     return status;
 }
 
+/* Nothing but the reads: what else the processor did would be taken for the driver's work. */
 static EFI_STATUS run_quiet(struct disk *disk, const UINT64 *numbers)
 {
     UINTN n_bytes = numbers[1] * block_bytes(disk);
