@@ -11,6 +11,8 @@
  *   read LBA BLOCKS         read once; read2 with a token
  *   reads COUNT BLOCKS      COUNT times, to the beginning, so that no driver takes it for a stream
  *   stream COUNT BLOCKS     COUNT times, from the beginning
+ *   quiet COUNT BLOCKS      as reads, with one line for all
+ *   keep COUNT BLOCKS DEPTH as quiet, with DEPTH tokens, each started again as soon as it has ended
  *   write LBA BLOCKS SEED   write what fill() makes of the seed; write2 with a token
  *   flush, flush2, reset
  *   many LBA BLOCKS COUNT   start COUNT reads with tokens, and only then look for their ends
@@ -34,6 +36,7 @@ EFI_STATUS efi_main(EFI_HANDLE self, EFI_SYSTEM_TABLE *system);
 
 #define BUFFER_BYTES   (16u * 1024 * 1024)
 #define TOKENS_MAX     16u
+#define DEPTH_MAX      32u
 #define STALE          0xa5
 #define NUMBERS_MAX    3u
 #define TOKEN_LIMIT_MS 200000u
@@ -196,6 +199,24 @@ static EFI_STATUS run_stream(struct disk *disk, const UINT64 *numbers)
     return status;
 }
 
+static EFI_STATUS report_count(const struct disk *disk, const CHAR16 *what, EFI_STATUS status,
+                               UINT64 n_reads)
+{
+    Print(L"blk-probe: %s %s: %r %ld reads\n", disk->name, what, status, n_reads);
+    return status;
+}
+
+static EFI_STATUS run_quiet(struct disk *disk, const UINT64 *numbers)
+{
+    UINTN n_bytes = numbers[1] * block_bytes(disk);
+    EFI_STATUS status = EFI_SUCCESS;
+    UINT64 n_left = n_bytes > BUFFER_BYTES ? 0 : numbers[0];
+
+    for (; n_left && !EFI_ERROR(status); n_left--)
+        status = read_piece(disk, (n_left - 1) * numbers[1], n_bytes, buffer);
+    return report_count(disk, L"quiet", status, numbers[0] - n_left);
+}
+
 static EFI_STATUS start_read2(const struct disk *disk, EFI_BLOCK_IO2_TOKEN *token, EFI_LBA lba,
                               UINTN n_bytes, UINT8 *data)
 {
@@ -320,6 +341,63 @@ static EFI_STATUS run_many(struct disk *disk, const UINT64 *numbers)
             status = ended;
     }
     return report_data(disk, L"many", status, count * n_bytes);
+}
+
+/* Starts what is left to start in place of a token, or leaves the token alone. */
+static EFI_STATUS keep_start(const struct disk *disk, const UINT64 *numbers, UINT64 *left,
+                             EFI_BLOCK_IO2_TOKEN *token, UINT8 *data)
+{
+    if (*left == 0)
+        return EFI_SUCCESS;
+    (*left)--;
+    token->TransactionStatus = EFI_NOT_READY;
+    return disk->block_io2->ReadBlocksEx(disk->block_io2, media_id(disk), *left * numbers[1], token,
+                                         numbers[1] * block_bytes(disk), data);
+}
+
+/* All events at once, as a program waits that does not care which comes first. */
+static EFI_STATUS keep_reading(struct disk *disk, const UINT64 *numbers,
+                               EFI_BLOCK_IO2_TOKEN *tokens, EFI_EVENT *events, UINT64 *ret_ended)
+{
+    UINTN depth = numbers[2], n_bytes = numbers[1] * block_bytes(disk), which = 0;
+    EFI_STATUS status = EFI_SUCCESS;
+    UINT64 left = numbers[0];
+
+    for (UINTN i = 0; i < depth && !EFI_ERROR(status); i++)
+        status = keep_start(disk, numbers, &left, &tokens[i], buffer + i * n_bytes);
+    for (*ret_ended = 0; *ret_ended < numbers[0] && !EFI_ERROR(status); (*ret_ended)++) {
+        status = BS->WaitForEvent(depth + 1, events, &which);
+        if (!EFI_ERROR(status))
+            status = which == depth ? EFI_TIMEOUT : tokens[which].TransactionStatus;
+        if (!EFI_ERROR(status))
+            status = keep_start(disk, numbers, &left, &tokens[which], buffer + which * n_bytes);
+    }
+    return status;
+}
+
+/* After an error tokens may still be in flight, so nothing of them is given back then. */
+static EFI_STATUS run_keep(struct disk *disk, const UINT64 *numbers)
+{
+    EFI_BLOCK_IO2_TOKEN tokens[DEPTH_MAX];
+    EFI_EVENT events[DEPTH_MAX + 1];
+    UINTN depth = numbers[2];
+    UINT64 n_ended = 0;
+
+    if (!disk->block_io2 || depth > DEPTH_MAX ||
+        numbers[1] * block_bytes(disk) > BUFFER_BYTES / DEPTH_MAX)
+        return report_count(disk, L"keep", EFI_UNSUPPORTED, 0);
+    EFI_STATUS status = BS->CreateEvent(EVT_TIMER, 0, NULL, NULL, &events[depth]);
+    for (UINTN i = 0; i < depth && !EFI_ERROR(status); i++) {
+        status = token_open(&tokens[i]);
+        events[i] = tokens[i].Event;
+    }
+    if (!EFI_ERROR(status))
+        status = BS->SetTimer(events[depth], TimerRelative, (UINT64)TOKEN_LIMIT_MS * MS_PER_TICKS);
+    if (!EFI_ERROR(status))
+        status = keep_reading(disk, numbers, tokens, events, &n_ended);
+    for (UINTN i = 0; i <= depth && !EFI_ERROR(status); i++)
+        (void)BS->CloseEvent(events[i]);
+    return report_count(disk, L"keep", status, n_ended);
 }
 
 /* --- Writing --------------------------------------------------------------------------------- */
@@ -526,7 +604,8 @@ static const struct command commands[] = {
     {L"flush", 0, run_flush}, {L"flush2", 0, run_flush2},     {L"reset", 0, run_reset},
     {L"erase", 2, run_erase}, {L"identify", 0, run_identify}, {L"id", 1, run_id},
     {L"watch", 1, run_watch}, {L"volumes", 0, run_volumes},   {L"say", 1, run_say},
-    {L"took", 0, run_took},   {L"stream", 2, run_stream},
+    {L"took", 0, run_took},   {L"stream", 2, run_stream},     {L"quiet", 2, run_quiet},
+    {L"keep", 3, run_keep},
 };
 
 static const struct command *find_command(const CHAR16 *name)

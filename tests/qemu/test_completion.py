@@ -1,0 +1,241 @@
+"""What waiting for a disk costs: the host's processor time, and interrupts.
+
+One machine, with drivers one after the other: the firmware's own, ours as it comes, ours when told
+to poll. The disks have no content, so that a read takes just as long as it is told to.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from image import DiskImage, build_image
+from machine import Disk, Machine, Shell, device_name
+from probe import DRIVER, PREFIX, PROGRAM, slot_name, zero_image
+from qemu_trace import TRACE_EVENTS
+from test_driver import driver_handle
+
+pytestmark = pytest.mark.xdist_group("completion")
+
+LIMIT_S = 300
+
+READS = 2_000
+BLOCKS = 8  # 4 KiB
+DEPTH = 32
+DISK_BYTES = READS * BLOCKS * 512
+LATENCY_NS = 1_000_000
+
+SETTINGS = "loader/loader.conf"
+POLL = "virtboot-completion poll\n"
+AS_IT_COMES = "MSI-X with 2 vectors"
+ASKED_FOR = r"polled \(asked for\)"
+
+# Of the host's time that the firmware's driver takes. And interrupts for each read: when many are
+# in flight; of a disk whose answers are there before anyone would go to sleep.
+COST_LIMIT = 0.10
+INTERRUPTS_AT_DEPTH = 1 / 4
+INTERRUPTS_OF_FAST_DISK = 1 / 10
+
+# On a disk with a latency most of single reads are slept for; else their count would show nothing.
+INTERRUPTS_AT_LEAST = 1 / 2
+
+
+def latency_disk(image: DiskImage, latency_ns: int, **options: str | int) -> Disk:
+    """Each of its reads takes so long, and gives zeros."""
+    node = {
+        "driver": "null-co",
+        "size": DISK_BYTES,
+        "read-zeroes": True,
+        "latency-ns": latency_ns,
+    }
+    return Disk(image, boot=False, protocol=node, options={"disable-legacy": "on", **options})
+
+
+# What is read of each disk, and how.
+QUIET = f"quiet {READS} {BLOCKS}"
+KEEP = f"keep {READS} {BLOCKS} {DEPTH}"
+SLOW, DEEP, DEEP_WITHOUT_EVENT_IDX, FAST = range(4)
+COMMANDS = {SLOW: QUIET, DEEP: KEEP, DEEP_WITHOUT_EVENT_IDX: KEEP, FAST: QUIET}
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What the disk saw while one command ran."""
+
+    reads: int
+    interrupts: int
+
+    @property
+    def interrupts_per_read(self) -> float:
+        """Of just the reads that were asked for."""
+        assert self.reads == READS, self
+        return self.interrupts / self.reads
+
+
+@dataclass(frozen=True)
+class CompletionRun:
+    """What reading took, by driver: seconds on the slow disk, of the host's processors; phases."""
+
+    seconds: dict[str, float]
+    idle_seconds: dict[str, float]  # of all but the reads
+    boot_seconds: float
+    phases: dict[str, dict[int, Phase]]
+    said: dict[str, str]
+
+    def cost(self, driver: str) -> float:
+        """The host's processor time, beyond that of all but the reads."""
+        return self.seconds[driver] - self.idle_seconds[driver]
+
+    def interrupts_per_read(self, driver: str, disk: int) -> float:
+        """Of the processor."""
+        return self.phases[driver][disk].interrupts_per_read
+
+
+DRIVERS = ("firmware", "ours", "polling")
+
+
+def processor_seconds(machine: Machine) -> float:
+    """What all of QEMU has used so far, for itself and in the kernel."""
+    fields = Path(f"/proc/{machine.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class CompletionMachine(Machine):
+    """A machine whose reads are measured."""
+
+    def read(self, shell: Shell, disk: int, command: str) -> None:
+        """Run a command of blk_probe, to its success."""
+        output = shell.run(f"fs0:{PROGRAM} {slot_name(disk)} {command}")
+        name, count = command.split()[:2]
+        assert f"{PREFIX}{slot_name(disk)} {name}: Success {count} reads\n" in f"{output}\n", output
+
+    def seconds(self, shell: Shell, command: str) -> float:
+        """What a command costs the host on the slow disk. What is traced would cost as well."""
+        self._trace("virtio*", enable=False)
+        before = processor_seconds(self)
+        self.read(shell, SLOW, command)
+        after = processor_seconds(self)
+        for event in TRACE_EVENTS:
+            self._trace(event, enable=True)
+        return after - before
+
+    def count(self, shell: Shell, disk: int, command: str) -> Phase:
+        """What a disk sees of a command. Nothing else is read meanwhile."""
+        before = self._seen()
+        self.read(shell, disk, command)
+        after = self._seen()
+        return Phase(after.reads - before.reads, after.interrupts - before.interrupts)
+
+    def _trace(self, event: str, *, enable: bool) -> None:
+        self.qmp().execute("trace-event-set-state", name=event, enable=enable)
+
+    def _seen(self) -> Phase:
+        return Phase(
+            self.trace_count("virtio_blk_handle_read "), self.trace_count("virtio_notify ")
+        )
+
+
+def tools(folder: Path, name: str, tree: Mapping[str, Path | str]) -> Disk:
+    """A disk for the firmware to find programs on."""
+    return Disk(build_image(folder / name, tree, size_mib=70), bus="ahci")
+
+
+@pytest.fixture(scope="module")
+def run(
+    module_folder: Path, virtio_driver: Path, program: Callable[[str], Path]
+) -> CompletionRun:
+    """Each disk is read by each driver; then once more the idle rest of the same."""
+    image = zero_image(module_folder / "zero.img", DISK_BYTES)
+    disks = [
+        latency_disk(image, LATENCY_NS),
+        latency_disk(image, LATENCY_NS),
+        latency_disk(image, LATENCY_NS, event_idx="off"),
+        latency_disk(image, 0),
+        tools(module_folder, "0.img", {DRIVER: virtio_driver, PROGRAM: program("blk_probe")}),
+        tools(module_folder, "1.img", {DRIVER: virtio_driver, SETTINGS: POLL}),
+    ]
+    run = CompletionRun({}, {}, 0, {}, {})
+    with CompletionMachine(disks, limit_s=LIMIT_S) as machine:
+        shell = Shell(machine)
+        run = replace(run, boot_seconds=processor_seconds(machine))
+        measure(machine, shell, run, "firmware", "connect -r")
+        measure(machine, shell, run, "ours", f"load fs0:\\{DRIVER}")
+        handle = driver_handle(shell.run("drivers"))
+        measure(machine, shell, run, "polling", f"unload -n {handle}", f"load fs1:\\{DRIVER}")
+        machine.finish()
+    return run
+
+
+def measure(
+    machine: CompletionMachine, shell: Shell, run: CompletionRun, driver: str, *load: str
+) -> None:
+    """One driver is loaded and reads. That of the firmware has no tokens."""
+    said = "\n".join(shell.run(command) for command in load)
+    run.said[driver] = said
+    run.idle_seconds[driver] = machine.seconds(shell, f"quiet 0 {BLOCKS}")
+    run.seconds[driver] = machine.seconds(shell, QUIET)
+    run.phases[driver] = {
+        disk: machine.count(shell, disk, command)
+        for disk, command in COMMANDS.items()
+        if driver != "firmware"
+    }
+
+
+def test_given_disk_with_a_latency_when_read_then_the_host_works_a_tenth_of_the_firmwares(
+    run: CompletionRun, record_property: Callable[[str, object], None]
+) -> None:
+    """2,000 reads of 4 KiB, one at a time."""
+    costs = {driver: run.cost(driver) for driver in DRIVERS}
+    for driver, cost in costs.items():
+        record_property(f"processor seconds, {driver}", f"{cost:.2f}")
+        print(f"{READS} reads by {driver}: {cost:.2f} s, idle {run.idle_seconds[driver]:.2f} s")
+    print(f"boot until the shell: {run.boot_seconds:.2f} s")
+
+    assert costs["ours"] <= COST_LIMIT * costs["firmware"], costs
+
+
+@pytest.mark.parametrize(("driver", "how"), [("ours", AS_IT_COMES), ("polling", ASKED_FOR)])
+def test_given_settings_when_driver_loaded_then_it_says_how_completion_is_learnt(
+    driver: str, how: str, run: CompletionRun
+) -> None:
+    for disk in COMMANDS:
+        line = rf"virtio: {device_name(disk)}: .*, {how}\r?$"
+        assert re.search(line, run.said[driver], re.M), run.said[driver]
+
+
+@pytest.mark.parametrize("disk", COMMANDS)
+def test_given_driver_that_polls_when_disk_read_then_there_are_no_interrupts(
+    disk: int, run: CompletionRun
+) -> None:
+    assert run.interrupts_per_read("polling", disk) == 0
+
+
+def test_given_many_reads_in_flight_when_waited_for_then_an_interrupt_ends_several(
+    run: CompletionRun, record_property: Callable[[str, object], None]
+) -> None:
+    """A program that keeps 32 tokens in flight."""
+    per_read = run.interrupts_per_read("ours", DEEP)
+    without = run.interrupts_per_read("ours", DEEP_WITHOUT_EVENT_IDX)
+    record_property("interrupts per read at depth 32", f"{per_read:.3f}")
+    record_property("interrupts per read at depth 32 without EVENT_IDX", f"{without:.3f}")
+    print(f"interrupts per read at depth {DEPTH}: {per_read:.3f}, without EVENT_IDX {without:.3f}")
+
+    assert 0 < per_read <= INTERRUPTS_AT_DEPTH
+    assert without <= 1
+
+
+def test_given_one_read_in_flight_when_waited_for_then_there_is_at_most_one_interrupt(
+    run: CompletionRun, record_property: Callable[[str, object], None]
+) -> None:
+    """And nearly none where the answer comes while the driver still looks."""
+    slow, fast = run.interrupts_per_read("ours", SLOW), run.interrupts_per_read("ours", FAST)
+    record_property("interrupts per read of a disk with a latency", f"{slow:.3f}")
+    record_property("interrupts per read of a fast disk", f"{fast:.3f}")
+    print(f"interrupts per read: {slow:.3f} of a disk with a latency, {fast:.3f} of a fast one")
+
+    assert INTERRUPTS_AT_LEAST <= slow <= 1
+    assert fast <= INTERRUPTS_OF_FAST_DISK
