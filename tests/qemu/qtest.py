@@ -26,6 +26,10 @@ class Qtest:
         """Write 32 bits to a port."""
         self._command(f"outl {port:#x} {value:#x}")
 
+    def inl(self, port: int) -> int:
+        """Read 32 bits from a port."""
+        return int(self._command(f"inl {port:#x}").split()[1], 0)
+
     def read16(self, addr: int) -> int:
         """Read 16 bits of the guest's physical memory, or of a register."""
         return int(self._command(f"readw {addr:#x}").split()[1], 0)
@@ -33,6 +37,10 @@ class Qtest:
     def write16(self, addr: int, value: int) -> None:
         """Write 16 bits there."""
         self._command(f"writew {addr:#x} {value:#x}")
+
+    def write32(self, addr: int, value: int) -> None:
+        """Write 32 bits there."""
+        self._command(f"writel {addr:#x} {value:#x}")
 
     def close(self) -> None:
         """Close the connection, not QEMU."""

@@ -1,6 +1,7 @@
 /* core/platform.h over EFI_PCI_IO_PROTOCOL: what a device gets went through Map(), always. */
 
 #include "efi/platform.h"
+#include "tests/fakes/fake_msix.h"
 #include "tests/fakes/fake_pci_io.h"
 #include "tests/fakes/fake_processor.h"
 #include "tests/fakes/fake_uefi.h"
@@ -262,6 +263,35 @@ static void given_a_limit_when_waiting_then_a_short_rest_and_none_for_a_limit_of
     assert_in_range(fake_uefi_relaxes - relaxes_for_1, 1, 1000);
 }
 
+static void given_no_interrupts_when_asked_to_sleep_then_that_is_not_possible(void **state)
+{
+    (void)state;
+
+    assert_int_equal(platform.interrupts.n_vectors, 0);
+    assert_false(platform.interrupts.has_line);
+    assert_int_equal(platform.ops->sleep(platform.context), 0);
+}
+
+static void given_vectors_when_asked_to_sleep_then_until_an_interrupt(void **state)
+{
+    struct fake_msix *function = test_malloc(sizeof(*function));
+
+    (void)state;
+    fake_msix_init(function, 2);
+    function->on_message = fake_processor_receive;
+    interrupt_open(&interrupt, &function->function, INTERRUPT_AUTO);
+    platform = platform_make(&context);
+
+    fake_msix_raise(function, 0);
+
+    assert_int_equal(platform.interrupts.n_vectors, 2);
+    assert_int_equal(platform.ops->sleep(platform.context), VIO_SLEPT | VIO_SLEPT_CONFIG);
+    assert_int_equal(platform.ops->sleep(platform.context), VIO_SLEPT);
+    assert_int_equal(fake_processor.n_ticks, 1);
+    interrupt_close(&interrupt);
+    test_free(function);
+}
+
 #define PLATFORM_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -281,6 +311,8 @@ int main(void)
         PLATFORM_TEST(given_no_pool_when_allocated_then_null_and_null_can_be_freed),
         PLATFORM_TEST(given_clock_when_asked_then_its_time),
         PLATFORM_TEST(given_a_limit_when_waiting_then_a_short_rest_and_none_for_a_limit_of_0),
+        PLATFORM_TEST(given_no_interrupts_when_asked_to_sleep_then_that_is_not_possible),
+        PLATFORM_TEST(given_vectors_when_asked_to_sleep_then_until_an_interrupt),
     };
 
     return cmocka_run_group_tests_name("efi_platform", tests, NULL, NULL);

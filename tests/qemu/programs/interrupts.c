@@ -12,6 +12,7 @@
  *   storm N     raise vectors of the driver N times, one by one, and read from each disk in between
  *   catch       take all vectors that the driver has had, to count what comes over them
  *   late N      raise these N times, and say how many came
+ *   apic        which vectors are being served, or wait for that
  *   exit        leave the boot services; what follows is said over the serial port
  *
  * Prints a line "interrupts: ..." for each thing done. Data is right when each eight bytes of a disk
@@ -23,17 +24,19 @@
 
 EFI_STATUS efi_main(EFI_HANDLE self, EFI_SYSTEM_TABLE *system);
 
-#define VECTORS        256u
-#define FIRST_VECTOR   0x20u
-#define READ_BYTES     4096u
-#define STORM_STEP     100u /* interrupts between two reads */
-#define LAPIC_EOI      ((volatile UINT32 *)0xFEE000B0u)
-#define LAPIC_ICR      ((volatile UINT32 *)0xFEE00300u)
-#define ICR_TO_SELF    0x40000u
-#define ICR_IS_PENDING 0x1000u
-#define SERIAL_PORT    0x3F8u
-#define FUNCTIONS_MAX  16u
-#define MAP_BYTES      (64u * 1024)
+#define VECTORS          256u
+#define FIRST_VECTOR     0x20u
+#define READ_BYTES       4096u
+#define STORM_STEP       100u /* interrupts between two reads */
+#define LAPIC_EOI        ((volatile UINT32 *)0xFEE000B0u)
+#define LAPIC_ICR        ((volatile UINT32 *)0xFEE00300u)
+#define LAPIC_IN_SERVICE 0xFEE00100u
+#define LAPIC_REQUESTED  0xFEE00200u
+#define ICR_TO_SELF      0x40000u
+#define ICR_IS_PENDING   0x1000u
+#define SERIAL_PORT      0x3F8u
+#define FUNCTIONS_MAX    16u
+#define MAP_BYTES        (64u * 1024)
 
 #define PCI_COMMAND      4u
 #define PCI_CAPABILITIES 0x34u
@@ -172,6 +175,22 @@ static VOID report_vectors(VOID)
         is_ours[i] = FALSE;
     }
     say(L"%d free, %d of the driver", n_free, count(is_drivers));
+}
+
+/* Eight registers of 32 vectors each, 16 bytes apart. */
+static UINTN count_in_apic(UINTN first_register)
+{
+    UINTN n = 0;
+
+    for (UINTN i = 0; i < VECTORS; i++)
+        n += *(volatile UINT32 *)(first_register + i / 32 * 16) >> i % 32 & 1;
+    return n;
+}
+
+static VOID report_apic(VOID)
+{
+    say(L"%d in service, %d requested", count_in_apic(LAPIC_IN_SERVICE),
+        count_in_apic(LAPIC_REQUESTED));
 }
 
 static VOID raise(UINTN vector)
@@ -365,6 +384,8 @@ static VOID run_alone(const CHAR16 *command)
         report_vectors();
     else if (StrCmp(command, L"msix") == 0)
         report_functions();
+    else if (StrCmp(command, L"apic") == 0)
+        report_apic();
     else if (StrCmp(command, L"catch") == 0)
         catch_vectors();
     else if (StrCmp(command, L"exit") == 0)
