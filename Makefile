@@ -21,14 +21,17 @@ DRIVERS  := core/device.c core/virtqueue.c core/virtqueue_setup.c transports/pci
             transports/pci_modern.c transports/pci_msix.c devices/blk.c devices/blk_blocking.c \
             devices/blk_engine.c devices/blk_recover.c devices/blk_request.c devices/blk_setup.c \
             devices/read_ahead.c
-BOOT     := boot/bzimage.c boot/entry.c boot/pe.c boot/settings.c boot/status.c boot/utf16.c \
-            boot/version_order.c
+WORDS    := boot/loader_conf.c boot/settings.c boot/status.c boot/utf16.c
+BOOT     := $(WORDS) boot/bzimage.c boot/entry.c boot/pe.c boot/version_order.c
 GLUE     := efi/bind.c efi/block_io.c efi/block_io2.c efi/clock_$(ARCH).c efi/component_name.c \
-            efi/device_name.c efi/disk.c efi/disk_info.c efi/erase_block.c efi/gnu_efi.c \
+            efi/configuration.c efi/device_name.c efi/disk.c efi/disk_info.c efi/erase_block.c \
             efi/gpt_repair.c efi/interrupt.c efi/interrupt_$(ARCH).c efi/local_apic_$(ARCH).c \
             efi/message.c efi/pci_window.c efi/platform.c efi/port_$(ARCH).c efi/status.c
-VIRTBOOT := $(DRIVERS) $(GLUE) $(BOOT) efi/main.c efi/volume.c efi/entries.c efi/image.c efi/initrd.c
-VIRTIO   := $(DRIVERS) $(GLUE) efi/driver_main.c
+# In place of gnu-efi's library, which would be a third of virtboot.efi; see its files for why.
+LIBRARY  := efi/library.c efi/memory.c efi/print.c
+VIRTBOOT := $(LIBRARY) $(DRIVERS) $(GLUE) $(BOOT) efi/main.c efi/volume.c efi/entries.c \
+            efi/image.c efi/initrd.c
+VIRTIO   := $(LIBRARY) $(WORDS) $(DRIVERS) $(GLUE) efi/driver_main.c
 
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wmissing-prototypes -Wvla -Werror
 # Freestanding everywhere; only efi/ sees the UEFI headers, and those as a system's. No vector
@@ -37,14 +40,16 @@ CFLAGS_FREE := -std=c11 -g -ffreestanding -fno-stack-protector -fno-stack-check 
                -fno-strict-aliasing -fpic -fshort-wchar -mno-red-zone -maccumulate-outgoing-args \
                -fvisibility=hidden -mgeneral-regs-only $(WARNINGS) -I. -MMD -MP
 CFLAGS_UEFI := -isystem /usr/include/efi -isystem /usr/include/efi/$(ARCH) -DGNU_EFI_USE_MS_ABI
+LIBEFI      := -lefi
 LDFLAGS_EFI := -nostdlib -znocombreloc -shared -Bsymbolic --no-undefined -z noexecstack \
                -T /usr/lib/elf_$(ARCH)_efi.lds -L /usr/lib
 # The tests run the same sources natively, with every access to shared memory observed.
 CFLAGS_HOST := -std=c11 -g -O1 -D_GNU_SOURCE -DVIO_MEM_HOOKS -fshort-wchar -fno-omit-frame-pointer \
                -fsanitize=address,undefined -fno-sanitize-recover=all $(WARNINGS) -I. -MMD -MP
-HOST_EFI := efi/block_io.c efi/block_io2.c efi/component_name.c efi/device_name.c efi/disk_info.c \
-            efi/erase_block.c efi/gpt_repair.c efi/initrd.c efi/interrupt.c efi/local_apic_x86_64.c \
-            efi/pci_window.c efi/platform.c efi/status.c efi/volume.c
+HOST_EFI := efi/block_io.c efi/block_io2.c efi/component_name.c efi/configuration.c \
+            efi/device_name.c efi/disk_info.c efi/erase_block.c efi/gpt_repair.c efi/initrd.c \
+            efi/interrupt.c efi/library.c efi/local_apic_x86_64.c efi/pci_window.c efi/platform.c \
+            efi/print.c efi/status.c efi/volume.c
 UNIT     := $(basename $(notdir $(wildcard tests/unit/test_*.c)))
 PROGRAMS := $(basename $(notdir $(wildcard tests/qemu/programs/*.c)))
 QEMU_IN  := build/kernel/vmlinuz build/initramfs.img $(PROGRAMS:%=$(B)/test/%.efi)
@@ -68,6 +73,8 @@ packages-build packages-run packages-test packages-prove packages-coverage: pack
 # --- The two programs, and those that the tests start ---------------------------------------------
 # What every read runs through is fast, the rest small.
 $(addprefix $(B)/obj/efi/,block_io.o block_io2.o clock_$(ARCH).o pci_window.o platform.o): SPEED := -O2
+# memset() must not become a call of memset().
+$(B)/obj/efi/memory.o: SPEED := -O2 -fno-tree-loop-distribute-patterns
 $(B)/obj/efi/%.o: efi/%.c | packages-build
 	$(call say,CC)
 	$(Q)mkdir -p $(@D) && $(CC) $(or $(SPEED),-Os) $(CFLAGS_FREE) $(CFLAGS_UEFI) -c $< -o $@
@@ -88,10 +95,11 @@ $(B)/obj/%.o: %.c | packages-build
 
 $(B)/obj/virtboot.so: $(VIRTBOOT:%.c=$(B)/obj/%.o)
 $(B)/obj/virtio.so: $(VIRTIO:%.c=$(B)/obj/%.o)
+$(B)/obj/virtboot.so $(B)/obj/virtio.so: LIBEFI :=
 $(PROGRAMS:%=$(B)/obj/test/%.so): %.so: %.o
 $(B)/obj/%.so:
 	$(call say,LD)
-	$(Q)ld $(LDFLAGS_EFI) /usr/lib/crt0-efi-$(ARCH).o $^ -lefi -lgnuefi -o $@
+	$(Q)ld $(LDFLAGS_EFI) /usr/lib/crt0-efi-$(ARCH).o $^ $(LIBEFI) -lgnuefi -o $@
 
 # A driver stays in memory after its entry point has returned, so it is another kind of image.
 $(B)/virtio.efi: SUBSYSTEM := efi-bsdrv

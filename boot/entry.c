@@ -118,9 +118,6 @@ static boot_status entry_parse_line(struct boot_entry *entry, struct text_slice 
     struct text_slice *place;
     struct text_slice key;
 
-    if (line.bytes > 0 && line.start[line.bytes - 1] == '\r')
-        line.bytes--;
-    line = text_trimmed(line);
     if (text_starts_with(line, "#"))
         return BOOT_OK;
 
@@ -139,13 +136,12 @@ static boot_status entry_parse_lines(struct boot_entry *entry, struct text_slice
 {
     if (rest.bytes > BOOT_ENTRY_MAX_FILE_BYTES)
         return BOOT_ERR_ENTRY_TOO_LARGE;
-    if (text_starts_with(rest, "\xef\xbb\xbf")) /* byte order mark */
-        rest = text_skip(rest, 3);
+    rest = text_without_byte_order_mark(rest);
     while (rest.bytes > 0) {
         boot_status status;
 
         *line_number += 1;
-        status = entry_parse_line(entry, text_take_until(&rest, '\n'));
+        status = entry_parse_line(entry, text_take_line(&rest));
         if (status != BOOT_OK)
             return status;
     }

@@ -38,6 +38,7 @@ static const char *const boot_reasons[BOOT_STATUS_COUNT] = {
     [BOOT_ERR_FEATURE_NUMBER] = "feature is a decimal number from 0 to 63",
     [BOOT_ERR_FEATURE_REQUIRED] = "feature 32 (VERSION_1) cannot be declined, the driver needs it",
     [BOOT_ERR_TIMEOUT] = "time is a number of seconds from 1 to 3600",
+    [BOOT_ERR_COMPLETION] = "completion is auto, poll or interrupt",
 };
 
 const char *boot_status_reason(boot_status status)

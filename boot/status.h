@@ -46,7 +46,7 @@ typedef enum boot_status {
     BOOT_ERR_PE_ENTRY_POINT,   /**< the entry point is no byte that a section loads */
     BOOT_ERR_PE_DIRECTORY,     /**< certificates or relocations at an impossible place */
 
-    /* A word of the command line (boot/settings.h). */
+    /* A word of the command line, or a key of a configuration file (boot/settings.h). */
     BOOT_ERR_UNKNOWN_WORD,     /**< no option of virtboot */
     BOOT_ERR_OPTION_NO_VALUE,  /**< the option needs a value */
     BOOT_ERR_OPTION_VALUE,     /**< the option takes no value */
@@ -54,6 +54,7 @@ typedef enum boot_status {
     BOOT_ERR_FEATURE_NUMBER,   /**< no decimal number from 0 to 63 */
     BOOT_ERR_FEATURE_REQUIRED, /**< the driver cannot do without this feature */
     BOOT_ERR_TIMEOUT,          /**< no number of seconds from 1 to 3600 */
+    BOOT_ERR_COMPLETION,       /**< none of the ways to wait */
 
     BOOT_STATUS_COUNT /**< how many there are; no status itself */
 } boot_status;

@@ -147,4 +147,20 @@ static inline struct text_slice text_take_word(struct text_slice *rest)
     return text_first(text, bytes);
 }
 
+/** Takes the next line off *rest, without its end, of either kind, and the blanks around it. */
+static inline struct text_slice text_take_line(struct text_slice *rest)
+{
+    struct text_slice line = text_take_until(rest, '\n');
+
+    if (line.bytes > 0 && line.start[line.bytes - 1] == '\r')
+        line.bytes--;
+    return text_trimmed(line);
+}
+
+/** Of a whole file in UTF-8: some editors put such a mark in front of it. */
+static inline struct text_slice text_without_byte_order_mark(struct text_slice text)
+{
+    return text_starts_with(text, "\xef\xbb\xbf") ? text_skip(text, 3) : text;
+}
+
 #endif

@@ -4,10 +4,10 @@
  */
 
 #include "boot/entry.h"
-#include "boot/settings.h"
 #include "boot/utf16.h"
 #include "efi/bind.h"
 #include "efi/clock.h"
+#include "efi/configuration.h"
 #include "efi/entries.h"
 #include "efi/image.h"
 #include "efi/initrd.h"
@@ -23,7 +23,8 @@ const CHAR16 message_program[] = L"virtboot";
 /* What one boot holds; everything in it accepts to be released when it is zero. */
 struct boot {
     EFI_HANDLE image;
-    struct settings settings;
+    struct configuration configuration;
+    unsigned n_errors;         /* that were printed before anything was tried */
     EFI_DEVICE_PATH *own_path; /* of the volume that we were started from */
     struct volume_list volumes;
     struct chosen_entry chosen;
@@ -34,37 +35,6 @@ struct boot {
     CHAR16 *options;
     UINT64 take_over_us;
 };
-
-/* --- Command line ---------------------------------------------------------------------------- */
-
-/* The settings point into *ret_text. Load options that are no text are somebody else's data. */
-static EFI_STATUS main_read_settings(EFI_LOADED_IMAGE *loaded, char **ret_text,
-                                     struct settings *ret_settings)
-{
-    UINTN units = loaded->LoadOptions ? loaded->LoadOptionsSize / sizeof(CHAR16) : 0;
-    UINTN capacity = units * 3 + 1;
-    struct text_slice line = {0};
-    struct text_slice bad_word = {0};
-
-    *ret_text = uefi_allocate(capacity);
-    if (!*ret_text)
-        return EFI_OUT_OF_RESOURCES;
-    if (utf16_to_utf8(loaded->LoadOptions, units, *ret_text, capacity - 1, &line) != BOOT_OK)
-        line = (struct text_slice){0};
-    while (line.bytes > 0 && text_is_blank(line.start[0]))
-        line = text_skip(line, 1);
-    /* The shell puts the program's name first, a boot option does not. */
-    bool with_program_name = line.bytes > 0 && line.start[0] != '-';
-    boot_status result = settings_parse(line, with_program_name, ret_settings, &bad_word);
-    if (result == BOOT_OK)
-        return EFI_SUCCESS;
-
-    /* The word ends where the next begins, and nothing behind it is needed any more. */
-    ((char *)(uintptr_t)bad_word.start)[bad_word.bytes] = '\0';
-    message_error(NULL, NULL, L"%a: %a", bad_word.start, boot_status_reason(result));
-    (void)Print(L"%a", settings_usage());
-    return EFI_INVALID_PARAMETER;
-}
 
 /* --- Loading --------------------------------------------------------------------------------- */
 
@@ -191,7 +161,7 @@ static EFI_STATUS main_boot(struct boot *boot)
     EFI_STATUS status = volume_find_all(boot->own_path, &boot->volumes);
     if (EFI_ERROR(status))
         return status;
-    status = entries_choose(&boot->volumes, boot->settings.entry_name, &boot->chosen);
+    status = entries_choose(&boot->volumes, boot->configuration.settings.entry_name, &boot->chosen);
     if (EFI_ERROR(status))
         return status;
     main_report_entry(&boot->chosen);
@@ -230,12 +200,9 @@ static EFI_STATUS main_use_disks(struct boot *boot)
 
 static EFI_STATUS main_run(struct boot *boot)
 {
-    const struct bind_policy policy = {
-        .publish_read_only = true,
-        .declined_features = boot->settings.declined_features,
-        .request_limit_us = boot->settings.disk_timeout_s * UINT64_C(1000000),
-    };
+    struct bind_policy policy = {.publish_read_only = true};
 
+    configuration_apply(&boot->configuration.settings, &policy);
     EFI_STATUS status = bind_install(boot->image, &policy);
     if (EFI_ERROR(status)) {
         message_error(NULL, NULL, L"the firmware refused our driver: %r", status);
@@ -255,14 +222,15 @@ static EFI_STATUS main_run(struct boot *boot)
 
 static EFI_STATUS main_with_settings(struct boot *boot, EFI_LOADED_IMAGE *loaded)
 {
-    cleanup_pool char *command_line = NULL;
+    const struct settings *settings = &boot->configuration.settings;
 
-    EFI_STATUS status = main_read_settings(loaded, &command_line, &boot->settings);
+    EFI_STATUS status = configuration_read(loaded, SETTINGS_VIRTBOOT, &boot->configuration);
     if (EFI_ERROR(status))
         return status;
-    if (boot->settings.show_help)
-        (void)Print(L"%a", settings_usage());
-    if (boot->settings.show_help || boot->settings.show_version)
+    boot->n_errors = message_error_count();
+    if (settings->show_help)
+        configuration_print_usage(SETTINGS_VIRTBOOT);
+    if (settings->show_help || settings->show_version)
         return EFI_SUCCESS; /* the version was printed already */
     /* Who loads us from memory need not say from which device. */
     EFI_DEVICE_PATH *path = DevicePathFromHandle(loaded->DeviceHandle);
@@ -284,9 +252,10 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system_table)
     if (!EFI_ERROR(status)) {
         boot->image = image;
         status = main_with_settings(boot, loaded);
+        configuration_release(&boot->configuration);
     }
     /* Whoever had no words for it, such as being out of pool memory. */
-    if (EFI_ERROR(status) && message_error_count() == 0)
+    if (EFI_ERROR(status) && message_error_count() == (boot ? boot->n_errors : 0))
         message_error(NULL, NULL, L"%r", status);
     return status;
 }

@@ -14,7 +14,8 @@ extern const CHAR16 message_program[];
 /**
  * "PROGRAM: <text>" and a new line.
  *
- * @param format  gnu-efi's: %s CHAR16, %a char, %ld 64 bits, %r EFI_STATUS
+ * @param format  efi/print.c: %s CHAR16, %a char, %d and %x 32 bits, %ld and %lx 64 bits, with a
+ *                width if need be, %r EFI_STATUS, %%
  */
 void message_line(const CHAR16 *format, ...);
 
@@ -23,7 +24,7 @@ void message_line(const CHAR16 *format, ...);
  *
  * @param device  NULL when no device is concerned
  * @param path    as the user wrote it; NULL when no file is concerned
- * @param format  gnu-efi's
+ * @param format  as above
  */
 void message_error(const CHAR16 *device, const CHAR16 *path, const CHAR16 *format, ...);
 

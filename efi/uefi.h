@@ -1,5 +1,6 @@
 /** @file
- * The UEFI headers, what gnu-efi's lack, and clean-up on leaving a scope.
+ * The UEFI headers, what gnu-efi's lack, and clean-up on leaving a scope. The functions that
+ * efilib.h declares are those of efi/library.c and efi/print.c, and no others.
  * Spec:  UEFI 2.10; the names of the protocols are the specification's.
  * Calls: functions that the firmware calls are EFIAPI; efi_main is not (gnu-efi's start code calls
  *        it by the System V convention).

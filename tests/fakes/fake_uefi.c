@@ -8,6 +8,7 @@
 #include "tests/fakes/testing.h"
 
 unsigned fake_uefi_errors;
+struct fake_uefi_console fake_uefi_console;
 unsigned fake_uefi_pool_blocks;
 unsigned fake_uefi_fail_pool;
 uint64_t fake_uefi_now_us;
@@ -16,10 +17,6 @@ EFI_HANDLE fake_uefi_disk_controller;
 EFI_PCI_IO_PROTOCOL *fake_uefi_pci_io;
 struct fake_uefi_installed fake_uefi_installed;
 EFI_STATUS fake_uefi_install_status;
-EFI_BOOT_SERVICES *BS;
-EFI_GUID gEfiSimpleFileSystemProtocolGuid;
-EFI_GUID gEfiPciIoProtocolGuid = EFI_PCI_IO_PROTOCOL_GUID;
-EFI_GUID gEfiDevicePathProtocolGuid = EFI_DEVICE_PATH_PROTOCOL_GUID;
 
 /* What new pool memory is full of. */
 #define POOL_RUBBISH 0xAF
@@ -94,8 +91,26 @@ static EFI_STATUS EFIAPI fake_uninstall(EFI_HANDLE handle, EFI_GUID *guid, VOID 
     return EFI_SUCCESS;
 }
 
+static EFI_STATUS EFIAPI fake_output(SIMPLE_TEXT_OUTPUT_INTERFACE *protocol, CHAR16 *text)
+{
+    struct fake_uefi_console *console = &fake_uefi_console;
+    size_t units = 0;
+
+    assert_ptr_equal(protocol, ST->ConOut);
+    for (; text[units]; units++) {
+        assert_true(console->bytes + 1 < sizeof(console->text) && text[units] < 0x100);
+        console->text[console->bytes++] = (char)text[units];
+    }
+    console->text[console->bytes] = '\0';
+    console->n_pieces++;
+    console->longest_piece = units > console->longest_piece ? units : console->longest_piece;
+    return EFI_DEVICE_ERROR; /* nobody can be told */
+}
+
 void fake_uefi_init(void)
 {
+    static SIMPLE_TEXT_OUTPUT_INTERFACE console = {.OutputString = fake_output};
+    static EFI_SYSTEM_TABLE table = {.ConOut = &console};
     static EFI_BOOT_SERVICES services;
 
     services = (EFI_BOOT_SERVICES){
@@ -109,7 +124,9 @@ void fake_uefi_init(void)
     };
     fake_uefi_init_events(&services);
     BS = &services;
+    ST = &table;
     fake_uefi_errors = 0;
+    memset(&fake_uefi_console, 0, sizeof(fake_uefi_console));
     fake_uefi_pool_blocks = 0;
     fake_uefi_fail_pool = 0;
     fake_uefi_now_us = 0;
@@ -121,29 +138,6 @@ void fake_uefi_init(void)
 }
 
 /* --- What the code under test links with and these tests do not reach, or only count ----------- */
-
-UINTN DevicePathSize(EFI_DEVICE_PATH *path)
-{
-    (void)path;
-    return sizeof(EFI_DEVICE_PATH);
-}
-
-INTN CompareMem(CONST VOID *a, CONST VOID *b, UINTN bytes)
-{
-    return memcmp(a, b, bytes);
-}
-
-EFI_DEVICE_PATH *DevicePathFromHandle(EFI_HANDLE handle)
-{
-    (void)handle;
-    return NULL;
-}
-
-EFI_FILE_INFO *LibFileInfo(EFI_FILE_HANDLE file)
-{
-    (void)file;
-    return NULL;
-}
 
 struct disk *bind_first_disk(void)
 {
@@ -167,38 +161,19 @@ void clock_relax(void)
     fake_uefi_relaxes++;
 }
 
-/* Numbers in hexadecimal only: of the rest, gnu-efi's letters mean something else than printf's. */
-UINTN UnicodeSPrint(CHAR16 *text, UINTN bytes, CONST CHAR16 *format, ...)
-{
-    char narrow_format[64], narrow[64];
-    va_list arguments;
-    UINTN n_units = 0;
-
-    while (format[n_units]) {
-        assert_true(n_units + 1 < sizeof(narrow_format));
-        narrow_format[n_units] = (char)format[n_units];
-        n_units++;
-    }
-    narrow_format[n_units] = '\0';
-    for (const char *at = narrow_format; (at = strchr(at, '%')) != NULL;) {
-        at += 1 + strspn(at + 1, "0123456789");
-        assert_int_equal(*at, 'x');
-    }
-    va_start(arguments, format);
-    int n_chars = vsnprintf(narrow, sizeof(narrow), narrow_format, arguments);
-    va_end(arguments);
-    assert_in_range(n_chars, 0, bytes / sizeof(CHAR16) - 1);
-    for (int i = 0; i <= n_chars; i++)
-        text[i] = (CHAR16)narrow[i];
-    return (UINTN)n_chars;
-}
-
 void message_error(const CHAR16 *device, const CHAR16 *path, const CHAR16 *format, ...)
 {
-    (void)device;
-    (void)path;
-    (void)format;
+    va_list arguments;
+
     fake_uefi_errors++;
+    if (!ST)
+        return; /* it is no test of what is said */
+    Print(L"error: %s%s%s%s", device ? device : L"", device ? L": " : L"", path ? path : L"",
+          path ? L": " : L"");
+    va_start(arguments, format);
+    VPrint(format, arguments);
+    va_end(arguments);
+    Print(L"\n");
 }
 
 void message_progress(const CHAR16 *path, UINT64 done_bytes, UINT64 all_bytes)

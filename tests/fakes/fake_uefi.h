@@ -1,6 +1,6 @@
 /** @file
  * As much of the firmware as the parts of efi/ that are tested on the host need: the task priority
- * level, events and timers, pool memory, one handle, a clock, and a file system of one contiguous
+ * level, events and timers, pool memory, a console, one handle, a clock, and a file system of one contiguous
  * file above an EFI_BLOCK_IO_PROTOCOL, which reads whole blocks as the firmware's FAT driver does.
  * Spec:   UEFI 2.10, 7.1 Event, Timer, and Task Priority Services; 7.2 Memory Allocation Services;
  *         7.3 Protocol Handler Services; 13.5 File Protocol.
@@ -43,6 +43,16 @@ void fake_uefi_idle(void (*halt)(void));
 /** Number of messages that were printed as errors. */
 extern unsigned fake_uefi_errors;
 
+/** What was printed, errors as "error: DEVICE: PATH: text", in pieces; too much fails the test. */
+#define FAKE_UEFI_CONSOLE_BYTES 8192u
+struct fake_uefi_console {
+    char text[FAKE_UEFI_CONSOLE_BYTES];
+    size_t bytes;
+    unsigned n_pieces;
+    size_t longest_piece;
+};
+extern struct fake_uefi_console fake_uefi_console;
+
 /** Pool memory that is allocated now; each new piece is full of rubbish. */
 extern unsigned fake_uefi_pool_blocks;
 
@@ -68,7 +78,7 @@ extern struct fake_uefi_installed fake_uefi_installed;
 /** What the next InstallMultipleProtocolInterfaces() answers. */
 extern EFI_STATUS fake_uefi_install_status;
 
-/** Sets up BS; at TPL_APPLICATION; everything above is zero again. */
+/** Sets up BS and ST; at TPL_APPLICATION; everything above is zero again. */
 void fake_uefi_init(void);
 
 /** Its part in tests/fakes/fake_uefi_events.c. */

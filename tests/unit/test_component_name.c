@@ -152,8 +152,8 @@ static void given_places_on_the_bus_when_disks_are_named_then_type_and_place(voi
         const char *name;
     } cases[] = {
         {{0, 0, 3, 0}, "virtio-blk 0000:00:03.0"},
-        {{1, 2, 0x1f, 7}, "virtio-blk 0001:02:1f.7"},
-        {{0xffff, 0xfe, 0x10, 5}, "virtio-blk ffff:fe:10.5"},
+        {{1, 2, 0x1f, 7}, "virtio-blk 0001:02:1F.7"},
+        {{0xffff, 0xfe, 0x10, 5}, "virtio-blk FFFF:FE:10.5"},
     };
     struct fake_pci_io pci_io;
 

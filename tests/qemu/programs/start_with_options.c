@@ -1,16 +1,20 @@
 /** @file
- * Starts \virtboot.efi as a boot option does: the load options begin with an option, and no
- * program's name stands before it.
+ * start_with_options.efi IMAGE WORD...
+ *
+ * Starts an image that lies beside it as a boot manager does: the words are its load options, and no
+ * program's name stands before them.
  */
 
 #include <efi.h>
 #include <efilib.h>
 
+#define LINE_UNITS 256
+
 EFI_STATUS efi_main(EFI_HANDLE self, EFI_SYSTEM_TABLE *system);
 
-static CHAR16 *const lines[] = {L"--version", L" --entry x"};
+static CHAR16 line[LINE_UNITS];
 
-static EFI_STATUS start(EFI_HANDLE self, EFI_DEVICE_PATH *path, CHAR16 *line)
+static EFI_STATUS start(EFI_HANDLE self, EFI_DEVICE_PATH *path)
 {
     EFI_LOADED_IMAGE *loaded = NULL;
     EFI_HANDLE image = NULL;
@@ -29,16 +33,22 @@ static EFI_STATUS start(EFI_HANDLE self, EFI_DEVICE_PATH *path, CHAR16 *line)
 EFI_STATUS efi_main(EFI_HANDLE self, EFI_SYSTEM_TABLE *system)
 {
     EFI_LOADED_IMAGE *own = NULL;
+    CHAR16 **words = NULL;
 
     InitializeLib(self, system);
+    INTN n_words = GetShellArgcArgv(self, &words);
     EFI_STATUS status = BS->HandleProtocol(self, &LoadedImageProtocol, (VOID **)&own);
-    if (EFI_ERROR(status))
-        return status;
-    EFI_DEVICE_PATH *path = FileDevicePath(own->DeviceHandle, L"\\virtboot.efi");
-    for (UINTN i = 0; path && i < sizeof(lines) / sizeof(lines[0]); i++) {
-        Print(L"start-with-options: \"%s\"\n", lines[i]);
-        Print(L"start-with-options: %r\n", start(self, path, lines[i]));
+    if (EFI_ERROR(status) || n_words < 2)
+        return EFI_INVALID_PARAMETER;
+    for (INTN i = 2; i < n_words; i++) {
+        if (StrLen(line) + StrLen(words[i]) + 2 > LINE_UNITS)
+            return EFI_BUFFER_TOO_SMALL;
+        if (i > 2)
+            StrCat(line, L" ");
+        StrCat(line, words[i]);
     }
-    Print(L"start-with-options: done\n");
+    EFI_DEVICE_PATH *path = FileDevicePath(own->DeviceHandle, words[1]);
+    Print(L"start-with-options: \"%s\"\n", line);
+    Print(L"start-with-options: %r\n", path ? start(self, path) : EFI_OUT_OF_RESOURCES);
     return EFI_SUCCESS;
 }
