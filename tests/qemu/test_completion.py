@@ -20,8 +20,6 @@ from probe import DRIVER, PREFIX, PROGRAM, slot_name, zero_image
 from qemu_trace import TRACE_EVENTS
 from test_driver import driver_handle
 
-pytestmark = pytest.mark.xdist_group("completion")
-
 LIMIT_S = 300
 
 READS = 2_000
