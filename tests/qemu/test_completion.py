@@ -62,7 +62,7 @@ def latency_disk(image: DiskImage, latency_ns: int, **options: str | int) -> Dis
 # What is read of each disk, and how.
 QUIET = f"quiet {READS} {BLOCKS}"
 KEEP = f"keep {READS} {BLOCKS} {DEPTH}"
-SLOW, DEEP, DEEP_WITHOUT_EVENT_IDX, FAST = range(4)
+SLOW, DEEP, DEEP_WITHOUT_EVENT_IDX, FAST, COSTLY = range(5)
 COMMANDS = {SLOW: QUIET, DEEP: KEEP, DEEP_WITHOUT_EVENT_IDX: KEEP, FAST: QUIET}
 
 
@@ -82,7 +82,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class CompletionRun:
-    """What reading took, by driver: seconds on the slow disk, of the host's processors; phases."""
+    """What reading took, by driver: seconds of the host's processors; phases."""
 
     seconds: dict[str, list[float]]  # one for each round
     idle_seconds: dict[str, float]  # of all but the reads
@@ -118,10 +118,10 @@ class CompletionMachine(Machine):
         assert f"{PREFIX}{slot_name(disk)} {name}: Success {count} reads\n" in f"{output}\n", output
 
     def seconds(self, shell: Shell, command: str) -> float:
-        """What a command costs the host on the slow disk. What is traced would cost as well."""
+        """What a command costs the host. What is traced would cost as well."""
         self._trace("virtio*", enable=False)
         before = processor_seconds(self)
-        self.read(shell, SLOW, command)
+        self.read(shell, COSTLY, command)
         after = processor_seconds(self)
         for event in TRACE_EVENTS:
             self._trace(event, enable=True)
@@ -159,6 +159,7 @@ def run(
         latency_disk(image, LATENCY_NS),
         latency_disk(image, LATENCY_NS, event_idx="off"),
         latency_disk(image, 0),
+        replace(latency_disk(image, LATENCY_NS), ioeventfd=True),  # as QEMU has it
         tools(module_folder, "0.img", {DRIVER: virtio_driver, PROGRAM: program("blk_probe")}),
         tools(module_folder, "1.img", {DRIVER: virtio_driver, SETTINGS: POLL}),
     ]
