@@ -4,8 +4,8 @@
  *
  * usage, in the UEFI shell: unassign_bar.efi FUNCTION BAR... [FUNCTION BAR...]...
  *
- * FUNCTION is a PCI address as 00:10.0, BAR the number of its (first) register. Prints for each what
- * the register held, and what it holds now.
+ * FUNCTION is a PCI address as 00:10.0, BAR the number of its (first) register. Prints for each
+ * what the register held, and what it holds now.
  */
 
 #include <efi.h>
