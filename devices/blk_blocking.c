@@ -111,19 +111,38 @@ static bool blocking_may_sleep(const struct virtio_blk *blk)
            blk->n_in_flight != 0;
 }
 
-/* Whether it was of any use, be it that there was no need to sleep; the poll that follows looks. */
-static bool blocking_sleep(struct virtio_blk *blk, const struct virtio_blk_transfer *transfer)
+/*
+ * Whether it was of any use, be it that there was no need to sleep; the poll that follows looks. For
+ * how long is reckoned here: the time that counts does not begin before the first look.
+ */
+static bool blocking_sleep(struct virtio_blk *blk, const struct virtio_blk_transfer *transfer,
+                           uint64_t *slept_us)
 {
+    const struct vio_platform *platform = &blk->platform;
+
     if (!blocking_may_sleep(blk))
         return false;
     if (blocking_ask_for(blk, transfer))
         return true;
-    unsigned slept = blk->platform.ops->sleep(blk->platform.context);
+    uint64_t start_us = platform->ops->now_us(platform->context);
+    unsigned slept = platform->ops->sleep(platform->context);
+    *slept_us += platform->ops->now_us(platform->context) - start_us;
     blk_decline_interrupt(blk);
     blk->counters.sleeps += slept != 0;
     if (slept & VIO_SLEPT_CONFIG)
         blk->next_alive_us = blk->waited_us; /* it may have said that it needs a reset */
     return slept != 0;
+}
+
+/* Spinning in front of a sleep costs as much as the sleep saves. */
+#define BLOCKING_VAIN_SPINS_MAX 4u
+
+static void blocking_learn(struct virtio_blk *blk, uint64_t slept_us)
+{
+    if (slept_us < blk->spin_limit_us)
+        blk->n_vain_spins = 0;
+    else if (blk->n_vain_spins < BLOCKING_VAIN_SPINS_MAX)
+        blk->n_vain_spins++;
 }
 
 /*
@@ -133,13 +152,19 @@ static bool blocking_sleep(struct virtio_blk *blk, const struct virtio_blk_trans
 vio_status virtio_blk_wait(struct virtio_blk *blk, const struct virtio_blk_transfer *transfer)
 {
     virtio_blk_publish(blk);
+    if (transfer->done)
+        return transfer->status;
     uint64_t start_us = blk->waited_us;
+    uint64_t slept_us = 0;
+    bool spins = blk->n_vain_spins < BLOCKING_VAIN_SPINS_MAX;
     while (!transfer->done) {
-        bool has_spun = blk->waited_us - start_us >= blk->spin_limit_us;
-        bool seems_answered = !(has_spun && blocking_sleep(blk, transfer)) && blocking_look(blk);
+        bool has_spun = !spins || blk->waited_us - start_us >= blk->spin_limit_us;
+        bool slept = has_spun && blocking_sleep(blk, transfer, &slept_us);
+        bool seems_answered = !slept && blocking_look(blk);
         if (virtio_blk_poll(blk) == 0 && seems_answered && !transfer->done)
             blocking_wait(blk);
     }
+    blocking_learn(blk, slept_us);
     return transfer->status;
 }
 

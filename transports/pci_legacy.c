@@ -117,13 +117,12 @@ static void legacy_write_config(void *context, uint32_t offset, unsigned width_b
                      value);
 }
 
-/* pci_legacy_open() has seen that the BAR is no shorter than that. */
+/* pci_legacy_open() has seen that the BAR is no shorter than that; I/O space is shorter than 4 GiB. */
 static uint32_t legacy_get_config_bytes(void *context)
 {
     const struct pci_legacy *pci = context;
-    uint64_t bytes = pci->registers.bytes - legacy_config_offset(pci);
 
-    return bytes > UINT32_MAX ? UINT32_MAX : (uint32_t)bytes;
+    return (uint32_t)pci->registers.bytes - legacy_config_offset(pci);
 }
 
 static uint32_t legacy_get_config_generation(void *context)

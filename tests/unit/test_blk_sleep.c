@@ -176,6 +176,53 @@ static void given_slow_disk_when_read_then_it_spins_first_and_not_for_long(void 
     close_disk();
 }
 
+static void given_disk_that_stays_slow_when_read_then_it_spins_no_more(void **state)
+{
+    (void)state;
+    open_sleeping_disk();
+    for (unsigned i = 0; i < 4; i++)
+        read_one();
+    unsigned waits = machine.waits;
+
+    for (unsigned i = 0; i < 100; i++)
+        read_one();
+
+    assert_int_equal(machine.waits, waits);
+    assert_int_equal(disk.n_interrupts, 104); /* and some of the sleeps end by the tick */
+    close_disk();
+}
+
+static void given_disk_that_gets_fast_when_read_then_it_spins_again(void **state)
+{
+    (void)state;
+    open_sleeping_disk();
+    for (unsigned i = 0; i < 10; i++)
+        read_one();
+    line.latency_us = FAST_US;
+    read_one();
+    assert_int_equal(disk.n_interrupts, 11);
+
+    for (unsigned i = 0; i < 100; i++)
+        read_one();
+
+    assert_int_equal(disk.n_interrupts, 11);
+    close_disk();
+}
+
+static void given_disk_that_is_slow_at_times_when_read_then_it_goes_on_spinning(void **state)
+{
+    (void)state;
+    open_sleeping_disk();
+
+    for (unsigned i = 0; i < 20; i++) {
+        line.latency_us = i % 2 ? FAST_US : SLOW_US;
+        read_one();
+    }
+
+    assert_int_equal(disk.n_interrupts, 10);
+    close_disk();
+}
+
 static void given_fast_disk_when_read_then_no_sleep_and_no_interrupt(void **state)
 {
     /* Checks: SUP-USED-2 */
@@ -535,6 +582,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         SLEEP_TEST(given_slow_disk_when_read_then_one_sleep_and_one_interrupt),
         SLEEP_TEST(given_slow_disk_when_read_then_it_spins_first_and_not_for_long),
+        SLEEP_TEST(given_disk_that_stays_slow_when_read_then_it_spins_no_more),
+        SLEEP_TEST(given_disk_that_gets_fast_when_read_then_it_spins_again),
+        SLEEP_TEST(given_disk_that_is_slow_at_times_when_read_then_it_goes_on_spinning),
         SLEEP_TEST(given_fast_disk_when_read_then_no_sleep_and_no_interrupt),
         SLEEP_TEST(given_no_spinning_when_read_then_it_sleeps_at_once),
         SLEEP_TEST(given_no_vectors_when_read_then_polled),

@@ -11,7 +11,8 @@
  *   read LBA BLOCKS         read once; read2 with a token
  *   reads COUNT BLOCKS      COUNT times, to the beginning, so that no driver takes it for a stream
  *   stream COUNT BLOCKS     COUNT times, from the beginning
- *   quiet COUNT BLOCKS      as reads, with one line for all
+ *   quiet COUNT BLOCKS      COUNT times, backwards, with one line for all: what the processor does is
+ *                           the driver's doing, and so the buffer is not filled before
  *   keep COUNT BLOCKS DEPTH as quiet, with DEPTH tokens, each started again as soon as it has ended
  *   write LBA BLOCKS SEED   write what fill() makes of the seed; write2 with a token
  *   flush, flush2, reset
@@ -24,7 +25,7 @@
  *   erase LBA BLOCKS        EFI_ERASE_BLOCK_PROTOCOL
  *   identify                EFI_DISK_INFO_PROTOCOL.Identify()
  *
- * The buffer of a read is filled before it, so that what never came is not taken for data.
+ * The buffer of any other read is filled before it, so that what never came is not taken for data.
  */
 
 #include <efi.h>
@@ -206,6 +207,7 @@ static EFI_STATUS report_count(const struct disk *disk, const CHAR16 *what, EFI_
     return status;
 }
 
+/* Nothing but the reads: what else the processor did would be taken for the driver's work. */
 static EFI_STATUS run_quiet(struct disk *disk, const UINT64 *numbers)
 {
     UINTN n_bytes = numbers[1] * block_bytes(disk);
@@ -213,7 +215,8 @@ static EFI_STATUS run_quiet(struct disk *disk, const UINT64 *numbers)
     UINT64 n_left = n_bytes > BUFFER_BYTES ? 0 : numbers[0];
 
     for (; n_left && !EFI_ERROR(status); n_left--)
-        status = read_piece(disk, (n_left - 1) * numbers[1], n_bytes, buffer);
+        status = disk->block_io->ReadBlocks(disk->block_io, media_id(disk),
+                                            (n_left - 1) * numbers[1], n_bytes, buffer);
     return report_count(disk, L"quiet", status, numbers[0] - n_left);
 }
 

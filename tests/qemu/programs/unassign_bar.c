@@ -1,11 +1,11 @@
 /** @file
- * Takes the addresses of BARs away, so that the next driver finds a device that the firmware has given
- * none.
+ * Takes the addresses of BARs away, so that the next driver finds a device that the firmware has
+ * given none.
  *
  * usage, in the UEFI shell: unassign_bar.efi FUNCTION BAR... [FUNCTION BAR...]...
  *
- * FUNCTION is a PCI address as 00:10.0, BAR the number of its (first) register. Prints for each what the
- * register held, and what it holds now.
+ * FUNCTION is a PCI address as 00:10.0, BAR the number of its (first) register. Prints for each what
+ * the register held, and what it holds now.
  */
 
 #include <efi.h>
