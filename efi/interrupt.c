@@ -172,6 +172,16 @@ static unsigned interrupt_n_on_line(INTN vector)
     return n;
 }
 
+/* Nothing else of the command register: the device may have been cut off from the bus meanwhile. */
+static UINT16 interrupt_set_disable(const struct interrupt *interrupt, UINT16 disable)
+{
+    UINT16 command = reg_read16(&interrupt->config, PCI_COMMAND);
+
+    reg_write16(&interrupt->config, PCI_COMMAND,
+                (UINT16)((command & ~PCI_COMMAND_INTERRUPT_DISABLE) | disable));
+    return command & PCI_COMMAND_INTERRUPT_DISABLE;
+}
+
 /* Why it cannot be done, or NULL. */
 static const char *interrupt_open_line(struct interrupt *interrupt)
 {
@@ -189,9 +199,7 @@ static const char *interrupt_open_line(struct interrupt *interrupt)
         EFI_ERROR(interrupt_register(interrupt->vectors[0], interrupt_on_line)))
         return "its interrupt line is taken";
     interrupt->irq = irq;
-    interrupt->found_command = reg_read16(&interrupt->config, PCI_COMMAND);
-    reg_write16(&interrupt->config, PCI_COMMAND,
-                (UINT16)(interrupt->found_command & ~PCI_COMMAND_INTERRUPT_DISABLE));
+    interrupt->found_disable = interrupt_set_disable(interrupt, 0);
     interrupt->has_line = true;
     interrupt_add(interrupt);
     /* It has a vector, so it can be enabled. PCI's lines are level-triggered. */
@@ -202,7 +210,7 @@ static const char *interrupt_open_line(struct interrupt *interrupt)
 /* The last on the line masks it first: then nothing can come any more that nobody would end. */
 static void interrupt_close_line(struct interrupt *interrupt)
 {
-    reg_write16(&interrupt->config, PCI_COMMAND, interrupt->found_command);
+    (void)interrupt_set_disable(interrupt, interrupt->found_disable);
     if (interrupt_n_on_line(interrupt->vectors[0]) == 1) {
         (void)interrupts.pic->DisableIrq(interrupts.pic, interrupt->irq); /* it was enabled */
         (void)interrupt_register(interrupt->vectors[0], NULL); /* ours, so it can be undone */

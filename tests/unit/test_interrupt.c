@@ -766,6 +766,17 @@ static void given_line_of_several_when_closed_one_by_one_then_the_last_masks_it(
     assert_int_equal(fake_processor_handlers(), 0);
 }
 
+static void given_device_cut_off_from_the_bus_when_its_line_is_closed_then_it_stays_so(void **state)
+{
+    (void)state;
+    open_line(0);
+    devices[0].function.config[PCI_COMMAND] &= (uint8_t)~PCI_COMMAND_BUS_MASTER;
+
+    interrupt_close(interrupt);
+
+    assert_int_equal(command_of(0), FOUND_COMMAND & ~PCI_COMMAND_BUS_MASTER);
+}
+
 static void given_line_that_stays_raised_when_nobody_of_ours_does_it_then_given_up(void **state)
 {
     (void)state;
@@ -873,6 +884,7 @@ int main(void)
         INTERRUPT_TEST(given_line_of_several_when_one_raises_it_then_only_he_is_told),
         INTERRUPT_TEST(given_two_lines_when_one_is_raised_then_only_its_devices_are_asked),
         INTERRUPT_TEST(given_line_of_several_when_closed_one_by_one_then_the_last_masks_it),
+        INTERRUPT_TEST(given_device_cut_off_from_the_bus_when_its_line_is_closed_then_it_stays_so),
         INTERRUPT_TEST(given_line_that_stays_raised_when_nobody_of_ours_does_it_then_given_up),
         INTERRUPT_TEST(given_interrupts_of_any_device_when_there_are_many_then_none_is_a_stray),
         INTERRUPT_TEST(given_stray_interrupts_between_ours_when_counted_then_the_line_is_kept),
