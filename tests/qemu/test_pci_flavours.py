@@ -312,6 +312,7 @@ BOOTED = (
 def test_given_flavour_when_booted_then_virtboots_driver_reads_the_kernel(
     flavour: Flavour, debian_image: DiskImage
 ) -> None:
+    """Checks: PCI-LEG-4, PCI-LEG-5, X-CONF-2"""
     result = run_machine(
         [Disk(debian_image, options=flavour.options)],
         never=["BdsDxe: failed"],

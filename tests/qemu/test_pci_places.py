@@ -390,7 +390,10 @@ def has_no_address(function: Function, bars: Sequence[int]) -> bool:
 def test_given_bar_without_an_address_when_driver_loaded_then_disk_is_read_or_left_alone(
     number: int, unassigned: UnassignedRun
 ) -> None:
-    """What lies in such a BAR is reached through the configuration space; if not, it is said."""
+    """What lies in such a BAR is reached through the configuration space; if not, it is said.
+
+    Checks: PCI-CFGA-1, PCI-CFGA-2, PCI-CFGA-3
+    """
     case, function = UNASSIGNED[number], unassigned.functions[number]
     content = unassigned.images[number].path.read_bytes()
     said = [line for line in unassigned.said.split("\n") if f"0000:{function.name}: " in line]
