@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -209,7 +210,9 @@ def test_given_loader_conf_when_started_then_it_counts_and_the_command_line_wins
     # One disk insists on a feature that the file declines; the other falls silent.
     tree = {
         "virtboot.efi": virtboot,
-        LOADER_CONF: b"virtboot-decline-feature 33\nvirtboot-disk-timeout 1\n",
+        LOADER_CONF: b"virtboot-decline-feature 33\n"
+        b"virtboot-disk-timeout 1\n"
+        b"virtboot-completion poll\n",
     }
     starter = build_image(folder / "ahci.img", tree, size_mib=70)
     insists = raw_image(folder / "insists.img", 8 * MIB, seed=1)
@@ -231,7 +234,7 @@ def test_given_loader_conf_when_started_then_it_counts_and_the_command_line_wins
         by_file = shell.run("fs0:\\virtboot.efi")
         file_s = time.monotonic() - begun
         begun = time.monotonic()
-        by_line = shell.run("fs0:\\virtboot.efi --disk-timeout 6")
+        by_line = shell.run("fs0:\\virtboot.efi --disk-timeout 6 --completion auto")
         line_s = time.monotonic() - begun
         machine.finish()
 
@@ -239,6 +242,9 @@ def test_given_loader_conf_when_started_then_it_counts_and_the_command_line_wins
         assert f"virtboot: error: {device_name(0)}: cannot be driven: " in output
         assert "FEATURES_OK" in output
         assert f"virtboot: error: {device_name(1)}: read failed: " in output
+    silent_line = rf"^virtboot: {re.escape(device_name(1))}: 8 MiB, .*, "
+    assert re.search(silent_line + r"polled \(asked for\)$", by_file, re.M), by_file
+    assert re.search(silent_line + r"MSI-X with \d vectors$", by_line, re.M), by_line
     # A read that is not answered is sent a second time.
     assert file_s < DEFAULT_TIMEOUT_S, "the file's 1 s did not count"
     assert 2 * 6 <= line_s < 2 * DEFAULT_TIMEOUT_S, "the command line's 6 s did not count"

@@ -74,7 +74,12 @@ def run_sweeps(
     may_change: bool,
 ) -> tuple[RunResult, DiskImage]:
     """Started from an AHCI disk, so that the virtio disk may come and go. It stays as it was."""
-    tree = {BOOT_PATH: fail_calls, "virtboot.efi": virtboot, "sweeps.txt": prefix}
+    tree = {
+        BOOT_PATH: fail_calls,
+        "virtboot.efi": virtboot,
+        "sweeps.txt": prefix,
+        "loader/loader.conf": "virtboot-disk-timeout 20\n",  # to be read, or not
+    }
     ahci = build_image(folder / "ahci.img", tree, size_mib=70)
     virtio = boot_image(
         folder / "virtio.img",
