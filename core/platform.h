@@ -77,15 +77,17 @@ struct vio_platform_ops {
      * VIO_SLEEP_LIMIT_US; other things may end it too. The caller asks for the interrupt before,
      * looks for what he waits for, and calls this only if it is not there.
      *
-     * @return VIO_SLEPT, with VIO_SLEPT_CONFIG if an interrupt spoke of the device's configuration;
-     *         0: that is not possible, or not now, and no time has passed
+     * @return VIO_SLEPT, with VIO_SLEPT_INTERRUPT if the device has raised an interrupt, and
+     *         VIO_SLEPT_CONFIG if that spoke of its configuration; 0: it is not possible, or not now,
+     *         and no time has passed
      */
     unsigned (*sleep)(void *context);
 };
 
 /** What vio_platform_ops.sleep() says. */
-#define VIO_SLEPT        1u
-#define VIO_SLEPT_CONFIG 2u
+#define VIO_SLEPT           1u
+#define VIO_SLEPT_CONFIG    2u
+#define VIO_SLEPT_INTERRUPT 4u
 
 /** Longest sleep: a lost interrupt costs no more. */
 #define VIO_SLEEP_LIMIT_US 100000u

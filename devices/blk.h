@@ -13,7 +13,8 @@
  *            enough (5.2.6.3 Legacy Interface: Device Operation).
  * Waiting:   a blocking call spins for spin_limit_us and then sleeps, where the device has interrupts
  *            (vio_device.interrupt_use) and may_sleep allows it. Where that was in vain some times in a
- *            row it sleeps at once, until the device is as fast again. It asks for one interrupt for each
+ *            row it sleeps at once, until the device is as fast again. A device whose interrupts do not
+ *            come is polled, until it is brought up again. It asks for one interrupt for each
  *            sleep, and for none while it spins.
  * Deadlines: a request that was not answered within request_limit_us of being the oldest in flight
  *            is given up, and DEVICE_NEEDS_RESET is not waited for: the queue is reset where
@@ -238,6 +239,7 @@ struct virtio_blk {
     uint8_t next_queue;
     struct virtqueue *asked; /**< for an interrupt; NULL: none */
     uint8_t n_vain_spins;    /**< in a row: waits that ended asleep */
+    uint8_t n_missed;        /**< in a row: answers that came in a sleep without an interrupt */
     bool maps_buffers;
     bool has_unpublished; /**< requests */
 

@@ -111,6 +111,17 @@ static bool blocking_may_sleep(const struct virtio_blk *blk)
            blk->n_in_flight != 0;
 }
 
+/* One may get lost; of these many none was ever sent, or something lies between the device and us. */
+#define BLOCKING_MISSED_MAX 8u
+
+static void blocking_judge_sleep(struct virtio_blk *blk, unsigned slept)
+{
+    if (slept & VIO_SLEPT_INTERRUPT)
+        blk->n_missed = 0;
+    else if (slept && virtqueue_has_used(blk->asked) && ++blk->n_missed == BLOCKING_MISSED_MAX)
+        blk->device.interrupt_use = VIO_POLLED;
+}
+
 /*
  * Whether it was of any use, be it that there was no need to sleep; the poll that follows looks. For
  * how long is reckoned here: the time that counts does not begin before the first look.
@@ -127,6 +138,7 @@ static bool blocking_sleep(struct virtio_blk *blk, const struct virtio_blk_trans
     uint64_t start_us = platform->ops->now_us(platform->context);
     unsigned slept = platform->ops->sleep(platform->context);
     *slept_us += platform->ops->now_us(platform->context) - start_us;
+    blocking_judge_sleep(blk, slept);
     blk_decline_interrupt(blk);
     blk->counters.sleeps += slept != 0;
     if (slept & VIO_SLEPT_CONFIG)

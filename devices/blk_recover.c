@@ -7,6 +7,8 @@ vio_status blk_recover_stop_device(struct virtio_blk *blk)
     struct vio_failure first = blk->device.failure;
 
     vio_status status = vio_device_reset(&blk->device);
+    blk->asked = NULL; /* the queues may become others */
+    blk->n_missed = 0;
     if (status != VIO_OK) {
         blk->transport.ops->isolate(blk->transport.context);
         blk->quarantined = true;

@@ -22,7 +22,8 @@ static struct {
 
 static void interrupt_note(struct interrupt *interrupt, unsigned flags)
 {
-    (void)__atomic_fetch_or(&interrupt->pending, (UINT8)flags, __ATOMIC_RELAXED);
+    (void)__atomic_fetch_or(&interrupt->pending, (UINT8)(flags | VIO_SLEPT_INTERRUPT),
+                            __ATOMIC_RELAXED);
     interrupt->n_interrupts++;
     interrupt->n_unexpected += !interrupt->is_asleep;
 }
@@ -34,7 +35,7 @@ static VOID EFIAPI interrupt_on_message(INTN vector, VOID *context)
     for (struct interrupt *each = interrupts.first; each; each = each->next) {
         for (unsigned i = 0; i < each->n_vectors; i++) {
             if (each->vectors[i] == vector)
-                interrupt_note(each, i == 0 ? VIO_SLEPT | VIO_SLEPT_CONFIG : VIO_SLEPT);
+                interrupt_note(each, i == 0 ? VIO_SLEPT_CONFIG : 0);
         }
     }
     interrupt_arch_end();
@@ -48,7 +49,7 @@ static bool interrupt_ask_device(struct interrupt *interrupt)
 
     if (isr == ISR_IS_GONE || !(isr & (ISR_QUEUE | ISR_CONFIG)))
         return false;
-    interrupt_note(interrupt, isr & ISR_CONFIG ? VIO_SLEPT | VIO_SLEPT_CONFIG : VIO_SLEPT);
+    interrupt_note(interrupt, isr & ISR_CONFIG ? VIO_SLEPT_CONFIG : 0);
     return true;
 }
 

@@ -44,7 +44,7 @@ struct interrupt {
     /* Private. */
     enum interrupt_mode mode;
     UINT8 vectors[INTERRUPT_VECTORS_MAX]; /**< of the processor; the line has the first */
-    UINT8 pending; /**< VIO_SLEPT and VIO_SLEPT_CONFIG, since the last sleep */
+    UINT8 pending; /**< VIO_SLEPT_INTERRUPT and VIO_SLEPT_CONFIG, since the last sleep */
     bool is_asleep;
     bool is_given_up;     /**< the line was */
     UINT16 found_disable; /**< of the function's command register, the bit for its line */

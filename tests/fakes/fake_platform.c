@@ -179,18 +179,21 @@ static void fake_wait(void *context, uint64_t limit_us)
 static unsigned fake_sleep(void *context)
 {
     struct fake_platform *fake = context;
-    unsigned config = fake->slept_config ? VIO_SLEPT_CONFIG : 0;
+    unsigned slept = VIO_SLEPT;
 
     if (!fake->can_sleep)
         return 0;
     if (++fake->sleeps > FAKE_WAITS_MAX)
         fail_msg("an endless sleep");
     fake->now_us += fake->sleep_us;
+    if (fake->slept_config)
+        slept |= VIO_SLEPT_CONFIG | VIO_SLEPT_INTERRUPT;
     fake->slept_config = false;
+    fake->slept_interrupt = false;
     fake_log_add((struct fake_event){.kind = FAKE_SLEEP});
     if (fake->on_sleep)
         fake->on_sleep(fake->on_sleep_context);
-    return VIO_SLEPT | config;
+    return slept | (fake->slept_interrupt ? VIO_SLEPT_INTERRUPT : 0);
 }
 
 static const struct vio_platform_ops fake_platform_ops = {

@@ -36,9 +36,10 @@ struct fake_platform {
     void *on_wait_context;
     unsigned waits;
 
-    bool can_sleep;    /**< else sleep() says 0 */
-    uint64_t sleep_us; /**< by which a sleep moves the clock */
-    bool slept_config; /**< the next sleep ends by a configuration change */
+    bool can_sleep;       /**< else sleep() says 0 */
+    uint64_t sleep_us;    /**< by which a sleep moves the clock */
+    bool slept_config;    /**< the next sleep ends by a configuration change */
+    bool slept_interrupt; /**< the next sleep ends by an interrupt; for on_sleep to set */
     void (*on_sleep)(void *context);
     void *on_sleep_context;
     unsigned sleeps;

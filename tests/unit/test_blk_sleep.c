@@ -95,6 +95,7 @@ static void on_sleep(void *context)
         machine.now_us += STEP_US;
         let_device_work();
     }
+    machine.slept_interrupt = true;
 }
 
 static int sleep_set_up(void **state)
@@ -463,6 +464,75 @@ static void given_dropped_interrupt_when_read_then_at_most_a_tick_is_lost(void *
     close_disk();
 }
 
+static void given_interrupts_that_never_come_when_read_then_polled_in_the_end(void **state)
+{
+    (void)state;
+    line.quirk = QUIRK_DROPPED;
+    open_sleeping_disk();
+    for (unsigned i = 0; i < 7; i++)
+        read_one();
+    assert_int_equal(blk.device.interrupt_use, VIO_OWN_VECTORS);
+    read_one();
+    assert_int_equal(blk.device.interrupt_use, VIO_POLLED);
+    uint64_t start_us = machine.now_us;
+
+    for (unsigned i = 0; i < 10; i++)
+        read_one();
+
+    assert_true(machine.now_us - start_us < 10 * 2 * SLOW_US);
+    assert_int_equal(virtio_blk_reset(&blk), VIO_OK);
+    assert_int_equal(blk.device.interrupt_use, VIO_OWN_VECTORS);
+    close_disk();
+}
+
+static void given_an_interrupt_now_and_then_when_read_then_it_goes_on_sleeping(void **state)
+{
+    (void)state;
+    open_sleeping_disk();
+
+    for (unsigned i = 0; i < 100; i++) {
+        line.quirk = i % 8 ? QUIRK_DROPPED : QUIRK_NONE;
+        read_one();
+    }
+
+    assert_int_equal(blk.device.interrupt_use, VIO_OWN_VECTORS);
+    close_disk();
+}
+
+static void given_disk_slower_than_the_tick_when_read_then_it_goes_on_sleeping(void **state)
+{
+    (void)state;
+    line.latency_us = 10 * TICK_US;
+    open_sleeping_disk();
+
+    for (unsigned i = 0; i < 10; i++)
+        read_one();
+
+    assert_int_equal(blk.device.interrupt_use, VIO_OWN_VECTORS);
+    assert_int_equal(disk.n_interrupts, 10);
+    close_disk();
+}
+
+static void given_interrupt_asked_for_when_reset_then_the_new_queues_are_left_alone(void **state)
+{
+    (void)state;
+    make_requests_small();
+    offer_queues(4, 16);
+    machine.platform.interrupts.n_vectors = 5;
+    disk.transport.vectors = 0x1F;
+    open_sleeping_disk();
+    submit_reads(0, 16);
+    virtio_blk_publish(&blk);
+    fake_blk_device_serve(&disk, 2);
+    (void)virtio_blk_poll(&blk);
+    assert_false(virtio_blk_ask_interrupt(&blk));
+
+    assert_int_equal(virtio_blk_reset(&blk), VIO_OK);
+
+    assert_null(blk.asked);
+    close_disk();
+}
+
 static void given_interrupt_before_the_sleep_when_read_then_it_is_not_missed(void **state)
 {
     (void)state;
@@ -600,6 +670,10 @@ int main(void)
         SLEEP_TEST(given_interrupt_asked_for_when_polled_then_it_is_declined),
         SLEEP_TEST(given_nothing_in_flight_when_asked_for_an_interrupt_then_none_will_come),
         SLEEP_TEST(given_dropped_interrupt_when_read_then_at_most_a_tick_is_lost),
+        SLEEP_TEST(given_interrupts_that_never_come_when_read_then_polled_in_the_end),
+        SLEEP_TEST(given_an_interrupt_now_and_then_when_read_then_it_goes_on_sleeping),
+        SLEEP_TEST(given_disk_slower_than_the_tick_when_read_then_it_goes_on_sleeping),
+        SLEEP_TEST(given_interrupt_asked_for_when_reset_then_the_new_queues_are_left_alone),
         SLEEP_TEST(given_interrupt_before_the_sleep_when_read_then_it_is_not_missed),
         SLEEP_TEST(given_configuration_interrupt_when_asleep_then_needs_reset_is_seen_at_once),
         SLEEP_TEST(given_silent_disk_when_read_then_asleep_until_the_deadline_and_not_longer),

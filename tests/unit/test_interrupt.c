@@ -367,7 +367,7 @@ static void given_interrupt_while_asleep_when_woken_then_slept_once(void **state
     open_vectors();
     fake_processor.at_halt = raise_queue;
 
-    assert_int_equal(interrupt_sleep(interrupt), VIO_SLEPT);
+    assert_int_equal(interrupt_sleep(interrupt), VIO_SLEPT | VIO_SLEPT_INTERRUPT);
 
     assert_int_equal(fake_processor.n_halts, 1);
     assert_int_equal(fake_processor.n_ticks, 0);
@@ -383,7 +383,7 @@ static void given_interrupt_before_when_asleep_then_it_ends_at_once_and_only_onc
     open_vectors();
     raise_queue();
 
-    assert_int_equal(interrupt_sleep(interrupt), VIO_SLEPT);
+    assert_int_equal(interrupt_sleep(interrupt), VIO_SLEPT | VIO_SLEPT_INTERRUPT);
     assert_int_equal(fake_processor.n_halts, 0);
     assert_int_equal(interrupt_sleep(interrupt), VIO_SLEPT);
 
@@ -398,7 +398,7 @@ static void given_interrupt_between_the_last_look_and_the_halt_then_not_lost(voi
     open_vectors();
     fake_processor.before_halt = raise_queue;
 
-    assert_int_equal(interrupt_sleep(interrupt), VIO_SLEPT);
+    assert_int_equal(interrupt_sleep(interrupt), VIO_SLEPT | VIO_SLEPT_INTERRUPT);
 
     assert_int_equal(fake_processor.n_halts, 1);
     assert_int_equal(fake_processor.n_ticks, 0);
@@ -425,9 +425,9 @@ static void given_vector_of_the_configuration_when_asleep_then_told_once(void **
     open_vectors();
     fake_processor.at_halt = raise_config;
 
-    assert_int_equal(interrupt_sleep(interrupt), VIO_SLEPT | VIO_SLEPT_CONFIG);
+    assert_int_equal(interrupt_sleep(interrupt), VIO_SLEPT | VIO_SLEPT_INTERRUPT | VIO_SLEPT_CONFIG);
     fake_processor.at_halt = raise_queue;
-    assert_int_equal(interrupt_sleep(interrupt), VIO_SLEPT);
+    assert_int_equal(interrupt_sleep(interrupt), VIO_SLEPT | VIO_SLEPT_INTERRUPT);
 }
 
 static void given_other_devices_interrupt_when_asleep_then_not_taken_for_ours(void **state)
@@ -583,7 +583,7 @@ static void given_storm_when_nobody_sleeps_then_counted_and_one_sleep_is_short(v
 
     assert_int_equal(interrupt->n_interrupts, 10000);
     assert_int_equal(interrupt->n_unexpected, 10000);
-    assert_int_equal(interrupt_sleep(interrupt), VIO_SLEPT | VIO_SLEPT_CONFIG);
+    assert_int_equal(interrupt_sleep(interrupt), VIO_SLEPT | VIO_SLEPT_INTERRUPT | VIO_SLEPT_CONFIG);
     assert_int_equal(fake_processor.n_halts, 0);
     (void)interrupt_sleep(interrupt);
     assert_int_equal(fake_processor.n_halts, 1);
@@ -669,7 +669,7 @@ static void given_interrupt_for_both_when_asleep_then_both_are_served(void **sta
     open_line(0);
     fake_processor.at_halt = raise_both;
 
-    assert_int_equal(interrupt_sleep(interrupt), VIO_SLEPT | VIO_SLEPT_CONFIG);
+    assert_int_equal(interrupt_sleep(interrupt), VIO_SLEPT | VIO_SLEPT_INTERRUPT | VIO_SLEPT_CONFIG);
 
     assert_int_equal(interrupt->n_interrupts, 1);
     assert_int_equal(devices[0].n_isr_reads, 1);
@@ -686,7 +686,7 @@ static void given_line_for_the_configuration_alone_when_asleep_then_told(void **
     open_line(0);
     fake_processor.at_halt = raise_line_for_config;
 
-    assert_int_equal(interrupt_sleep(interrupt), VIO_SLEPT | VIO_SLEPT_CONFIG);
+    assert_int_equal(interrupt_sleep(interrupt), VIO_SLEPT | VIO_SLEPT_INTERRUPT | VIO_SLEPT_CONFIG);
     assert_int_equal(interrupt->n_interrupts, 1);
 }
 
@@ -699,7 +699,7 @@ static void given_one_vector_for_both_when_asleep_then_both_are_served(void **st
     interrupt_settle(interrupt, VIO_SHARED_VECTOR, QUEUES);
     fake_processor.at_halt = raise_config;
 
-    assert_int_equal(interrupt_sleep(interrupt), VIO_SLEPT | VIO_SLEPT_CONFIG);
+    assert_int_equal(interrupt_sleep(interrupt), VIO_SLEPT | VIO_SLEPT_INTERRUPT | VIO_SLEPT_CONFIG);
 }
 
 static void given_vectors_when_interrupts_come_then_isr_is_not_read(void **state)
@@ -823,7 +823,7 @@ static void given_stray_interrupts_between_ours_when_counted_then_the_line_is_ke
 
     assert_true(fake_processor.irq_is_enabled[IRQ]);
     assert_int_equal(interrupt->n_interrupts, 2 * INTERRUPT_STRAYS_MAX);
-    assert_int_equal(interrupt_sleep(interrupt), VIO_SLEPT);
+    assert_int_equal(interrupt_sleep(interrupt), VIO_SLEPT | VIO_SLEPT_INTERRUPT);
 }
 
 static void
