@@ -200,7 +200,7 @@ struct virtio_blk_failed_request {
     uint64_t bytes;
 };
 
-/** All fields are private to devices/blk*.c but for those said to be for reading. */
+/** All fields are private to devices/blk*.c but for those said to be for reading or writing. */
 struct virtio_blk {
     struct vio_device device;                /**< device.failure is for reading */
     struct virtio_blk_info info;             /**< for reading */
@@ -222,7 +222,7 @@ struct virtio_blk {
     bool has_unflushed; /**< for reading: something was changed since the last flush */
 
     struct vio_transport transport;
-    struct vio_platform platform;
+    struct vio_platform platform; /**< its interrupts are for writing, if they become others */
     struct vio_dma rings;
     struct vio_dma indirect;
     struct vio_dma slot_memory;

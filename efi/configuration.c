@@ -118,13 +118,18 @@ void configuration_print_usage(enum settings_program program)
     (void)Print(L"%a%a", usage.head, usage.tail);
 }
 
+static UINTN configuration_line_units(const EFI_LOADED_IMAGE *loaded)
+{
+    return loaded->LoadOptions ? loaded->LoadOptionsSize / sizeof(CHAR16) : 0;
+}
+
 /* Load options that are no text are somebody else's data. */
 static struct text_slice configuration_line(EFI_LOADED_IMAGE *loaded, char *buffer, UINTN bytes)
 {
-    UINTN units = loaded->LoadOptions ? loaded->LoadOptionsSize / sizeof(CHAR16) : 0;
     struct text_slice line = {0};
 
-    if (utf16_to_utf8(loaded->LoadOptions, units, buffer, bytes, &line) != BOOT_OK)
+    if (utf16_to_utf8(loaded->LoadOptions, configuration_line_units(loaded), buffer, bytes,
+                      &line) != BOOT_OK)
         return (struct text_slice){0};
     return text_trimmed(line);
 }
@@ -133,7 +138,7 @@ static EFI_STATUS configuration_read_line(EFI_LOADED_IMAGE *loaded, enum setting
                                           struct configuration *configuration)
 {
     /* One unit is three bytes at most; the last one is for a terminator. */
-    UINTN capacity = loaded->LoadOptionsSize / sizeof(CHAR16) * 3 + 1;
+    UINTN capacity = configuration_line_units(loaded) * 3 + 1;
     struct text_slice bad_word = {0};
 
     configuration->command_line = uefi_allocate(capacity);

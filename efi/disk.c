@@ -65,10 +65,11 @@ static EFI_STATUS disk_open_device(struct disk *disk, UINT64 declined_features,
     struct pci_function function;
 
     pci_window_describe(&disk->access, disk->pci_io, &function);
-    pci_window_go_direct(&disk->access);
+    bool are_direct = pci_window_go_direct(&disk->access);
     interrupt_open(&disk->interrupt, &function, interrupt_mode);
     vio_status status = pci_open(&disk->pci, &function, &disk->transport, &failure);
     if (status == VIO_OK) {
+        disk->transport.isr_is_indirect |= !are_direct;
         interrupt_attach(&disk->interrupt, &disk->transport);
         disk->platform = (struct platform){.pci_io = disk->pci_io, .interrupt = &disk->interrupt};
         struct vio_platform platform = platform_make(&disk->platform);
@@ -88,6 +89,8 @@ static void disk_settle_interrupts(struct disk *disk)
     enum vio_interrupt_use use = disk->blk.device.interrupt_use;
 
     interrupt_settle(interrupt, use, disk->blk.info.n_queues);
+    disk->blk.platform.interrupts =
+        interrupt_ready(interrupt); /* for when it is brought up again */
     if (interrupt->mode != INTERRUPT_ALWAYS)
         return;
     disk->blk.spin_limit_us = 0;

@@ -16,6 +16,7 @@ static struct {
     EFI_LEGACY_8259_PROTOCOL *pic;
     struct interrupt *first; /* all that have vectors or a line */
     unsigned n_strays;
+    unsigned n_on_line; /* since the last sleep */
 } interrupts;
 
 /* --- Handlers: no call of the firmware but of the 8259's registers -------------------------------- */
@@ -58,7 +59,7 @@ static bool interrupt_is_on_line(const struct interrupt *interrupt, INTN vector)
     return interrupt->has_line && interrupt->vectors[0] == vector;
 }
 
-/* Whoever else is on the line has nobody to ask him, and would raise it for ever. */
+/* Whoever else is on the line has nobody to ask him, or one of ours lies: it is raised for ever. */
 static void interrupt_give_up_line(INTN vector)
 {
     for (struct interrupt *each = interrupts.first; each; each = each->next) {
@@ -82,8 +83,11 @@ static VOID EFIAPI interrupt_on_line(INTN vector, VOID *context)
         is_ours |= interrupt_ask_device(each);
     }
     interrupts.n_strays = is_ours ? 0 : interrupts.n_strays + 1;
-    if (interrupts.n_strays >= INTERRUPT_STRAYS_MAX) {
+    interrupts.n_on_line++;
+    if (interrupts.n_strays >= INTERRUPT_STRAYS_MAX ||
+        interrupts.n_on_line >= INTERRUPT_STORM_MAX) {
         interrupts.n_strays = 0;
+        interrupts.n_on_line = 0;
         interrupt_give_up_line(vector);
     }
     (void)interrupts.pic->EndOfInterrupt(interrupts.pic, irq); /* a write to a register */
@@ -142,7 +146,7 @@ static const char *interrupt_open_vectors(struct interrupt *interrupt,
     if (status == VIO_ERR_UNSUPPORTED)
         return NULL;
     if (status != VIO_OK)
-        return "its MSI-X table lies outside of its BAR";
+        return "its MSI-X table cannot be reached";
     if (!interrupt_arch_open())
         return "its messages cannot reach the processor";
     interrupt_take_vectors(interrupt, interrupt->msix.n_entries < INTERRUPT_VECTORS_MAX
@@ -193,7 +197,7 @@ static const char *interrupt_open_line(struct interrupt *interrupt)
         return "its ISR status cannot be read by a handler";
     if (!pic)
         return "the firmware offers no way to its interrupt line";
-    if (reg_read8(&interrupt->config, PCI_INTERRUPT_PIN) == 0 ||
+    if (irq == 0 || reg_read8(&interrupt->config, PCI_INTERRUPT_PIN) == 0 ||
         EFI_ERROR(pic->GetVector(pic, irq, &interrupt->vectors[0])))
         return "its interrupt line leads nowhere";
     if (interrupt_n_on_line(interrupt->vectors[0]) == 0 &&
@@ -263,7 +267,11 @@ struct vio_interrupts interrupt_ready(const struct interrupt *interrupt)
 /* MSI-X stays enabled, even for nothing: a transport's registers may lie where they do because of it. */
 void interrupt_settle(struct interrupt *interrupt, enum vio_interrupt_use use, unsigned n_queues)
 {
-    unsigned n_used = use == VIO_POLLED ? 0 : 1 + n_queues;
+    unsigned n_used = interrupt->n_vectors > n_queues ? 1 + n_queues : 1;
+
+    /* Who has too few for all uses the first. */
+    if (use == VIO_POLLED)
+        n_used = 0;
 
     if (n_used == 0 && !interrupt->reason)
         interrupt->reason = "it has no resources for interrupts";
@@ -305,6 +313,7 @@ unsigned interrupt_sleep(struct interrupt *interrupt)
         !interrupt_arch_is_enabled())
         return 0;
     interrupt_arch_disable();
+    interrupts.n_on_line = 0;
     interrupt->is_asleep = true;
     if (__atomic_load_n(&interrupt->pending, __ATOMIC_RELAXED))
         interrupt_arch_enable();

@@ -31,6 +31,9 @@ enum interrupt_mode {
 /** In a row, on a line, that none of our devices has raised: then it is somebody else's for good. */
 #define INTERRUPT_STRAYS_MAX 1000u
 
+/** On lines, without anybody sleeping: then a device of ours raises it for good. */
+#define INTERRUPT_STORM_MAX 20000u
+
 struct interrupt {
     const char *reason; /**< for reading: why there are none; NULL: there are some */
     UINT8 irq;          /**< for reading: the line, where has_line */

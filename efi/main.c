@@ -189,6 +189,9 @@ static EFI_STATUS main_use_disks(struct boot *boot)
 {
     boot->take_over_us = clock_now_us();
     UINTN n_disks = bind_take_over();
+    /* What was said of disks that are driven is not why something fails later. */
+    if (bind_first_disk())
+        boot->n_errors = message_error_count();
     bind_report();
     if (n_disks == 0) {
         message_error(NULL, NULL, L"no virtio disk found on any PCI bus");

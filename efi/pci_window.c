@@ -218,14 +218,18 @@ void pci_window_describe(struct pci_access *access, EFI_PCI_IO_PROTOCOL *pci_io,
     }
 }
 
-void pci_window_go_direct(struct pci_access *access)
+bool pci_window_go_direct(struct pci_access *access)
 {
+    bool are_direct = true;
+
     for (struct pci_bar_access *bar = access->bars; bar < &access->bars[PCI_BAR_COUNT]; bar++) {
         if (!bar->is_io)
             bar->memory = (volatile UINT8 *)(UINTN)bar->address;
         else if (bar->address <= UINT16_MAX)
             bar->port = (UINT16)bar->address;
+        are_direct &= !bar->pci_io || bar->memory || bar->port;
     }
+    return are_direct;
 }
 
 UINT16 pci_window_virtio_id(EFI_PCI_IO_PROTOCOL *pci_io)

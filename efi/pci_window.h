@@ -40,8 +40,9 @@ void pci_window_describe(struct pci_access *access, EFI_PCI_IO_PROTOCOL *pci_io,
  * takes more instructions than all else that sends a request.
  *
  * @param access  described; the function's memory space and I/O space are enabled
+ * @return whether that goes for all; a BAR whose place is not known is left to the firmware
  */
-void pci_window_go_direct(struct pci_access *access);
+bool pci_window_go_direct(struct pci_access *access);
 
 /** The virtio device type of a function (pci_caps_virtio_id()); 0 for anything else. */
 UINT16 pci_window_virtio_id(EFI_PCI_IO_PROTOCOL *pci_io);
