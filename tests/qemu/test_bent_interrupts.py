@@ -16,6 +16,8 @@ from image import DiskImage, build_image
 from machine import Disk, Machine, Shell
 from probe import zero_image
 
+pytestmark = pytest.mark.xdist_group("bent_interrupts")
+
 DRIVER = "virtio.efi"
 READS = 10_000  # of each disk
 DISK_BYTES = 8 * 1024 * 1024

@@ -6,7 +6,16 @@ from pathlib import Path
 
 from image import MIB
 from machine import Disk
-from probe import FAST_CLOCK, ProbeMachine, Tools, data_answer, function_name, raw_image, spread
+from probe import (
+    FAST_CLOCK,
+    ProbeMachine,
+    Tools,
+    data_answer,
+    filled,
+    function_name,
+    raw_image,
+    spread,
+)
 from qemu_trace import statuses
 
 LIMIT_S = 300
@@ -24,6 +33,12 @@ SHAPES = (
 )
 
 
+# Blocks of 512 bytes from the eighth on are written, as probe.py's filled() says.
+SEED = 9
+AT, N_BYTES = 8 * 512, 4 * 512
+COMMANDS = ("checksum", "checksum2", f"write 8 4 {SEED}", "flush", "reset", "checksum")
+
+
 def test_given_registers_in_io_space_when_read_and_written_then_data_is_right(
     folder: Path, tools: Tools
 ) -> None:
@@ -34,21 +49,27 @@ def test_given_registers_in_io_space_when_read_and_written_then_data_is_right(
     ]
     contents = [image.path.read_bytes() for image in images]
     disks = spread(
-        [Disk(image, options=dict(shape)) for image, shape in zip(images, SHAPES, strict=True)]
+        [
+            Disk(image, options=dict(shape), may_change=True)
+            for image, shape in zip(images, SHAPES, strict=True)
+        ]
     )
 
     with ProbeMachine(disks, tools, limit_s=LIMIT_S, extra_arguments=FAST_CLOCK) as machine:
         machine.load()
-        answers = machine.probe_all("checksum", "checksum2", "flush", "reset", "checksum")
+        answers = machine.probe_all(*COMMANDS)
         result = machine.finish()
 
     for number, content in enumerate(contents):
+        written = content[:AT] + filled(N_BYTES, SEED) + content[AT + N_BYTES :]
         assert answers[function_name(number)] == [
             data_answer("checksum", content),
             data_answer("checksum2", content),
+            "write: Success",
             "flush: Success",
             "reset: Success",
-            data_answer("checksum", content),
+            data_answer("checksum", written),
         ]
+        assert images[number].path.read_bytes() == written
         running = [0, 1, 3, 7] if "disable-modern" in SHAPES[number] else [0, 1, 3, 11, 15]
         assert statuses(result.events, number) == 2 * running

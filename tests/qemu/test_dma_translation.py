@@ -19,6 +19,8 @@ from image import DiskImage, build_image
 from machine import Disk, Machine, Shell
 from probe import raw_image, slot_name
 
+pytestmark = pytest.mark.xdist_group("dma_translation")
+
 DRIVER = "virtio.efi"
 IOMMU = ("-device", "intel-iommu,intremap=off")
 BEHIND = {"iommu_platform": "on", "disable-legacy": "on"}
