@@ -238,6 +238,7 @@ struct virtio_blk {
     unsigned n_changing; /**< transfers under way that are no reads */
     uint8_t next_queue;
     struct virtqueue *asked; /**< for an interrupt; NULL: none */
+    uint16_t n_asked;        /**< at which answer from the last one taken */
     uint8_t n_vain_spins;    /**< in a row: waits that ended asleep */
     uint8_t n_missed;        /**< in a row: answers that came in a sleep without an interrupt */
     bool maps_buffers;
@@ -340,7 +341,8 @@ VIO_MUST_CHECK vio_status virtio_blk_wait(struct virtio_blk *blk,
  * when he has been woken by it. virtio_blk_poll() takes the wish back.
  *
  * @param blk  open
- * @return whether enough is answered already, or nothing is in flight, so that none may come
+ * @return whether enough is answered already, or nothing is in flight, so that none may come; a device
+ *         that is polled sends none in any case
  */
 bool virtio_blk_ask_interrupt(struct virtio_blk *blk);
 

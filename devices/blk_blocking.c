@@ -74,8 +74,13 @@ static uint16_t blocking_n_beside(const struct blk_slot *first)
 
 static bool blocking_ask(struct virtio_blk *blk, uint8_t queue, uint16_t n_answers)
 {
-    blk->asked = &blk->queues[queue];
-    return virtqueue_enable_callbacks_after(blk->asked, n_answers);
+    struct virtqueue *vq = &blk->queues[queue];
+
+    if (blk->asked != vq)
+        blk_decline_interrupt(blk);
+    blk->asked = vq;
+    blk->n_asked = n_answers;
+    return virtqueue_enable_callbacks_after(vq, n_answers);
 }
 
 bool virtio_blk_ask_interrupt(struct virtio_blk *blk)
@@ -114,25 +119,25 @@ static bool blocking_may_sleep(const struct virtio_blk *blk)
 /* One may get lost; of these many none was ever sent, or something lies between the device and us. */
 #define BLOCKING_MISSED_MAX 8u
 
+/* Asked once more, the queue says whether the answer is there that was to raise the interrupt. */
 static void blocking_judge_sleep(struct virtio_blk *blk, unsigned slept)
 {
     if (slept & VIO_SLEPT_INTERRUPT)
         blk->n_missed = 0;
-    else if (slept && virtqueue_has_used(blk->asked) && ++blk->n_missed == BLOCKING_MISSED_MAX)
+    else if (slept && virtqueue_enable_callbacks_after(blk->asked, blk->n_asked) &&
+             ++blk->n_missed == BLOCKING_MISSED_MAX)
         blk->device.interrupt_use = VIO_POLLED;
 }
 
 /*
- * Whether it was of any use, be it that there was no need to sleep; the poll that follows looks. For
- * how long is reckoned here: the time that counts does not begin before the first look.
+ * As blocking_look(), which it is where one cannot sleep. For how long is reckoned here: the time that
+ * counts does not begin before the first look.
  */
 static bool blocking_sleep(struct virtio_blk *blk, const struct virtio_blk_transfer *transfer,
                            uint64_t *slept_us)
 {
     const struct vio_platform *platform = &blk->platform;
 
-    if (!blocking_may_sleep(blk))
-        return false;
     if (blocking_ask_for(blk, transfer))
         return true;
     uint64_t start_us = platform->ops->now_us(platform->context);
@@ -143,7 +148,7 @@ static bool blocking_sleep(struct virtio_blk *blk, const struct virtio_blk_trans
     blk->counters.sleeps += slept != 0;
     if (slept & VIO_SLEPT_CONFIG)
         blk->next_alive_us = blk->waited_us; /* it may have said that it needs a reset */
-    return slept != 0;
+    return slept == 0 && blocking_look(blk);
 }
 
 /* Spinning in front of a sleep costs as much as the sleep saves. */
@@ -171,8 +176,9 @@ vio_status virtio_blk_wait(struct virtio_blk *blk, const struct virtio_blk_trans
     bool spins = blk->n_vain_spins < BLOCKING_VAIN_SPINS_MAX;
     while (!transfer->done) {
         bool has_spun = !spins || blk->waited_us - start_us >= blk->spin_limit_us;
-        bool slept = has_spun && blocking_sleep(blk, transfer, &slept_us);
-        bool seems_answered = !slept && blocking_look(blk);
+        bool seems_answered = has_spun && blocking_may_sleep(blk)
+                                  ? blocking_sleep(blk, transfer, &slept_us)
+                                  : blocking_look(blk);
         if (virtio_blk_poll(blk) == 0 && seems_answered && !transfer->done)
             blocking_wait(blk);
     }

@@ -176,6 +176,7 @@ static vio_status setup_judge_config(struct vio_device *device, void *context, u
     struct virtio_blk *blk = context;
     struct setup_config config = {0};
 
+    *features &= ~blk->declined_features; /* also those that core/ accepts by itself */
     vio_status status = vio_device_read_config(
         device, setup_fields, sizeof(setup_fields) / sizeof(setup_fields[0]), &config);
     if (status != VIO_OK)

@@ -51,6 +51,8 @@ static vio_status legacy_write_vector(const struct pci_legacy *pci, uint64_t off
     if (!legacy_has_vectors(pci))
         return vector == VIO_NO_VECTOR ? VIO_OK : VIO_ERR_NO_VECTOR;
     reg_write16(&pci->registers, offset, vector);
+    if (vector == VIO_NO_VECTOR)
+        return VIO_OK;
     return reg_read16(&pci->registers, offset) == vector ? VIO_OK : VIO_ERR_NO_VECTOR;
 }
 

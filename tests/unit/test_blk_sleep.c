@@ -309,6 +309,7 @@ static void given_platform_that_cannot_sleep_now_when_read_then_polled(void **st
     (void)state;
     machine.can_sleep = false;
     assert_polls();
+    assert_int_equal(disk.n_interrupts, 0);
 }
 
 static void given_a_line_when_read_then_it_sleeps(void **state)
@@ -485,6 +486,101 @@ static void given_interrupts_that_never_come_when_read_then_polled_in_the_end(vo
     close_disk();
 }
 
+/* The tick finds answers, but not yet the one that is to raise the interrupt. */
+static void given_answers_before_the_one_asked_for_when_ticks_come_then_none_is_missed(void **state)
+{
+    (void)state;
+    make_requests_small();
+    open_sleeping_disk();
+
+    read_many(400);
+
+    assert_int_equal(blk.device.interrupt_use, VIO_OWN_VECTORS);
+    assert_true(line.n_woken_by_tick > 20);
+    assert_true(disk.n_interrupts > 0);
+    close_disk();
+}
+
+static void given_write_behind_reads_when_waited_for_then_it_sleeps_for_them(void **state)
+{
+    (void)state;
+    open_sleeping_disk();
+    blk.spin_limit_us = 0;
+    submit_reads(0, 8);
+
+    assert_int_equal(virtio_blk_write(&blk, 100, buffer, SECTOR), VIO_OK);
+
+    assert_int_equal(count_done(8), 8);
+    assert_in_range(disk.n_interrupts, 2, 8);
+    assert_true(passed_us() < 9 * SLOW_US + TICK_US);
+    close_disk();
+}
+
+/* Others' answers come before: no interrupt is asked for by those that alone are waited for. */
+static void
+given_others_in_flight_when_one_read_is_waited_for_then_its_answers_are_asked_for(void **state)
+{
+    (void)state;
+    open_sleeping_disk();
+    blk.spin_limit_us = 0;
+    submit_reads(0, 8);
+    submit(8, VIRTIO_BLK_READ, 8, 1);
+
+    assert_int_equal(virtio_blk_wait(&blk, &transfers[8]), VIO_OK);
+
+    /* The first answers are those of others: each asks for one, which is what the read has. */
+    assert_in_range(disk.n_interrupts, 1, 9);
+    assert_int_equal(blk.n_asked, 1);
+    close_disk();
+}
+
+static void given_fewer_vectors_than_queues_when_opened_then_all_share_one(void **state)
+{
+    /* Checks: PCI-MSIX-4 */
+    (void)state;
+    make_requests_small();
+    offer_queues(4, 16);
+    disk.transport.vectors = 3;
+    open_sleeping_disk();
+
+    assert_int_equal(blk.info.n_queues, 4);
+    assert_int_equal(blk.device.interrupt_use, VIO_SHARED_VECTOR);
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(disk.transport.queues[i].vector, 0);
+    read_many(16);
+    close_disk();
+}
+
+static void given_one_queue_asked_when_another_is_then_the_first_is_declined(void **state)
+{
+    (void)state;
+    make_requests_small();
+    offer_queues(2, 16);
+    disk.transport.offered &= ~VIO_FEATURE(VIRTIO_F_EVENT_IDX);
+    machine.platform.interrupts.n_vectors = 3;
+    disk.transport.vectors = 7;
+    open_sleeping_disk();
+    submit_reads(0, 8);
+    virtio_blk_publish(&blk);
+    assert_false(virtio_blk_ask_interrupt(&blk));
+    struct virtqueue *first = blk.asked;
+    blk.spin_limit_us = 0;
+    struct virtio_blk_transfer *other = NULL;
+    for (const struct blk_slot *slot = blk.oldest; slot && !other; slot = slot->next) {
+        if (&blk.queues[slot->queue] != first)
+            other = slot->transfer;
+    }
+    assert_non_null(other);
+
+    assert_int_equal(virtio_blk_wait(&blk, other), VIO_OK);
+
+    unsigned n_interrupts = disk.n_interrupts;
+    assert_true(count_done(8) < 6);
+    serve_until_idle();
+    assert_int_equal(disk.n_interrupts, n_interrupts);
+    close_disk();
+}
+
 static void given_an_interrupt_now_and_then_when_read_then_it_goes_on_sleeping(void **state)
 {
     (void)state;
@@ -599,7 +695,7 @@ static void read_at_random_depth(unsigned depth)
     }
 }
 
-static void stress(void **state, bool event_idx, unsigned n_queues, bool by_token)
+static void stress(void **state, bool event_idx, unsigned n_queues, bool is_fast)
 {
     unsigned n_reads = 0;
 
@@ -617,7 +713,7 @@ static void stress(void **state, bool event_idx, unsigned n_queues, bool by_toke
 
     while (n_reads < READS / 4) {
         unsigned depth = 1 + (unsigned)(test_random(&line.random) % 64);
-        line.latency_us = test_random(&line.random) % (by_token ? FAST_US : 2 * BLK_SPIN_LIMIT_US);
+        line.latency_us = test_random(&line.random) % (is_fast ? FAST_US : 2 * BLK_SPIN_LIMIT_US);
         machine.waits = machine.sleeps = 0;
         disk.n_requests %= FAKE_BLK_RECORDS / 2; /* what is older is not looked at */
         uint64_t start_us = machine.now_us;
@@ -671,6 +767,12 @@ int main(void)
         SLEEP_TEST(given_nothing_in_flight_when_asked_for_an_interrupt_then_none_will_come),
         SLEEP_TEST(given_dropped_interrupt_when_read_then_at_most_a_tick_is_lost),
         SLEEP_TEST(given_interrupts_that_never_come_when_read_then_polled_in_the_end),
+        SLEEP_TEST(given_answers_before_the_one_asked_for_when_ticks_come_then_none_is_missed),
+        SLEEP_TEST(given_write_behind_reads_when_waited_for_then_it_sleeps_for_them),
+        SLEEP_TEST(
+            given_others_in_flight_when_one_read_is_waited_for_then_its_answers_are_asked_for),
+        SLEEP_TEST(given_fewer_vectors_than_queues_when_opened_then_all_share_one),
+        SLEEP_TEST(given_one_queue_asked_when_another_is_then_the_first_is_declined),
         SLEEP_TEST(given_an_interrupt_now_and_then_when_read_then_it_goes_on_sleeping),
         SLEEP_TEST(given_disk_slower_than_the_tick_when_read_then_it_goes_on_sleeping),
         SLEEP_TEST(given_interrupt_asked_for_when_reset_then_the_new_queues_are_left_alone),
