@@ -559,6 +559,7 @@ static void given_one_queue_asked_when_another_is_then_the_first_is_declined(voi
     disk.transport.offered &= ~VIO_FEATURE(VIRTIO_F_EVENT_IDX);
     machine.platform.interrupts.n_vectors = 3;
     disk.transport.vectors = 7;
+    disk.order = FAKE_BLK_REVERSED; /* what is in the first queue comes last */
     open_sleeping_disk();
     submit_reads(0, 8);
     virtio_blk_publish(&blk);
