@@ -392,8 +392,16 @@ def test_given_damaged_primary_gpt_when_virtboot_started_from_it_then_only_the_f
 
 
 def test_given_damaged_gpt_on_a_disk_that_cannot_be_driven_when_another_boots_then_nobody_writes(
-    folder: Path, debian_image: DiskImage
+    folder: Path, virtboot: Path, kernel: Path, initramfs: Path
 ) -> None:
+    # A disk behind an IOMMU takes no driver that declines ACCESS_PLATFORM.
+    image = boot_image(
+        folder / "debian.img",
+        application=virtboot,
+        kernel=kernel,
+        initrd=initramfs,
+        extra={"loader/loader.conf": b"virtboot-decline-feature 33\n"},
+    )
     # No driver has the second disk before virtboot comes; the firmware's would repair it.
     damaged = boot_image(
         folder / "damaged.img",
@@ -405,12 +413,11 @@ def test_given_damaged_gpt_on_a_disk_that_cannot_be_driven_when_another_boots_th
     )
 
     # Zero writes and unchanged images are checked in every run.
-    result = boot(
-        Disk(debian_image), Disk(damaged, options={"disable-modern": "on"}, boot=False)
-    )
+    behind = {"iommu_platform": "on", "disable-legacy": "on"}
+    result = boot(Disk(image), Disk(damaged, options=behind, boot=False))
 
     assert f"virtboot: error: {device_name(1)}: cannot be driven" in result.text
-    assert_driver_is_virtboots(result.events, result.text, debian_image, FILES)
+    assert_driver_is_virtboots(result.events, result.text, image, FILES)
 
 
 def test_given_program_that_asks_for_initrds_in_every_way_when_started_then_the_answers_are_right(
