@@ -129,6 +129,38 @@ def assert_reads_right(output: str, number: int, data: bytes) -> None:
     assert f"{PROBE_PREFIX}{slot_name(number)} {answer}" in output, output
 
 
+# --- Asked for ------------------------------------------------------------------------------------
+
+
+def test_given_interrupts_asked_for_when_driven_then_no_spinning_and_who_has_none_is_named(
+    folder: Path, numbered: DiskImage, virtio_driver: Path, program: Callable[[str], Path]
+) -> None:
+    """Of a disk whose answers are there in no time, too, which a spinning look would see first."""
+    tree: dict[str, Path | bytes] = {
+        DRIVER: virtio_driver,
+        "p.efi": program("blk_probe"),
+        "loader/loader.conf": b"virtboot-completion interrupt\n",
+    }
+    tools = Disk(build_image(folder / "tools.img", tree, size_mib=70), bus="ahci")
+    disks = [Disk(numbered, boot=False), slow_disk(folder, **NO_VECTORS)]
+
+    outcome = run_commands(
+        disks,
+        tools,
+        f"load fs0:\\{DRIVER}",
+        probe("all", f"quiet {READS} {READ_BLOCKS}"),
+    )
+
+    loaded, read = outcome.outputs
+    assert completion(0, "MSI-X with 2 vectors") in f"{loaded}\n"
+    reason = "the firmware offers no way to its interrupt line"
+    assert completion(1, f"polled: {reason}") in f"{loaded}\n"
+    error = f"virtio: error: {device_name(1)}: cannot have interrupts, so it is polled: {reason}\n"
+    assert loaded.count(error) == 1
+    assert read.count(f"quiet: Success {READS} reads") == 2
+    assert INTERRUPTS_AT_LEAST <= outcome.interrupts(0) <= 2 * READS
+
+
 # --- Vectors --------------------------------------------------------------------------------------
 
 
