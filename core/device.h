@@ -115,7 +115,7 @@ VIO_MUST_CHECK vio_status vio_device_open(struct vio_device *device,
  * @param device  opened; in any state, also held by another driver's left-overs
  * @param plan    only read during the call
  * @return VIO_OK; VIO_ERR_TIMEOUT, VIO_ERR_GONE, VIO_ERR_NEEDS_RESET, VIO_ERR_FEATURES_REFUSED,
- *         VIO_ERR_UNSUPPORTED, VIO_ERR_DEVICE, or what judge_config returned
+ *         VIO_ERR_UNSUPPORTED, VIO_ERR_NO_VECTOR, VIO_ERR_DEVICE, or what judge_config returned
  */
 VIO_MUST_CHECK vio_status vio_device_bring_up(struct vio_device *device,
                                               const struct vio_bring_up_plan *plan);
@@ -170,7 +170,8 @@ dma_addr vio_device_dma_addr(const struct vio_device *device, const struct vio_d
  *
  * @param device  features settled; the queue is not enabled
  * @param plan    only read during the call; chains of the queue's former life are drained
- * @return VIO_OK; VIO_ERR_UNSUPPORTED, VIO_ERR_INVALID, VIO_ERR_DEVICE
+ * @return VIO_OK; VIO_ERR_UNSUPPORTED, VIO_ERR_INVALID, VIO_ERR_DEVICE; VIO_ERR_NO_VECTOR: it does
+ *         not even go without
  */
 VIO_MUST_CHECK vio_status vio_device_set_up_queue(struct vio_device *device,
                                                   const struct vio_queue_plan *plan);

@@ -51,13 +51,13 @@ static bool blocking_look(const struct virtio_blk *blk)
 
 /* --- Sleeping --------------------------------------------------------------------------------- */
 
-/* The oldest request, of a transfer or, for NULL, of all; NULL when there is none. */
+/* NULL when none of its requests is in flight. */
 static const struct blk_slot *blocking_oldest(const struct virtio_blk *blk,
                                               const struct virtio_blk_transfer *transfer)
 {
     const struct blk_slot *slot = blk->oldest;
 
-    while (slot && transfer && slot->transfer != transfer)
+    while (slot && slot->transfer != transfer)
         slot = slot->next;
     return slot;
 }
@@ -112,8 +112,7 @@ static bool blocking_ask_for(struct virtio_blk *blk, const struct virtio_blk_tra
 
 static bool blocking_may_sleep(const struct virtio_blk *blk)
 {
-    return blk->device.interrupt_use != VIO_POLLED && blk->may_sleep && blk->dead == VIO_OK &&
-           blk->n_in_flight != 0;
+    return blk->device.interrupt_use != VIO_POLLED && blk->may_sleep && blk->dead == VIO_OK;
 }
 
 /* One may get lost; of these many none was ever sent, or something lies between the device and us. */

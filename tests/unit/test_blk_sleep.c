@@ -246,6 +246,22 @@ static void given_fast_disk_when_read_then_no_sleep_and_no_interrupt(void **stat
     }
 }
 
+static void given_answer_before_the_interrupt_is_asked_for_when_read_then_no_sleep(void **state)
+{
+    (void)state;
+    disk.delay_waits = 0; /* it is there before the notification is over */
+    open_sleeping_disk();
+    blk.spin_limit_us = 0;
+    unsigned waits = machine.waits;
+
+    read_one();
+
+    assert_int_equal(machine.sleeps, 0);
+    assert_int_equal(machine.waits, waits);
+    assert_int_equal(disk.n_interrupts, 0);
+    close_disk();
+}
+
 static void given_no_spinning_when_read_then_it_sleeps_at_once(void **state)
 {
     (void)state;
@@ -377,6 +393,48 @@ static void given_several_queues_when_read_then_one_is_asked_at_a_time(void **st
 
     assert_true(disk.n_interrupts <= blk.counters.sleeps);
     assert_in_range(blk.counters.sleeps, 1, 4);
+    close_disk();
+}
+
+static void given_older_reads_in_another_queue_when_read_then_woken_by_its_own_answer(void **state)
+{
+    (void)state;
+    offer_queues(2, 16);
+    machine.platform.interrupts.n_vectors = 3;
+    disk.transport.vectors = 7;
+    disk.order = FAKE_BLK_REVERSED;
+    open_sleeping_disk();
+    blk.spin_limit_us = 0;
+    submit_reads(0, 1);
+    virtio_blk_publish(&blk);
+
+    read_one();
+
+    assert_false(transfers[0].done);
+    assert_int_equal(blk.counters.sleeps, 1);
+    assert_int_equal(disk.n_interrupts, 1);
+    assert_int_equal(line.n_woken_by_tick, 0);
+    serve_until_idle();
+    close_disk();
+}
+
+static void given_reads_under_way_when_written_then_their_answers_wake_it(void **state)
+{
+    (void)state;
+    line.latency_us = 4 * STEP_US; /* all that before the timer's first tick */
+    open_sleeping_disk();
+    blk.spin_limit_us = 0;
+    submit_reads(0, 8);
+    virtio_blk_publish(&blk);
+
+    assert_int_equal(virtio_blk_write(&blk, 100, buffer, SECTOR), VIO_OK);
+
+    assert_int_equal(count_done(8), 8);
+    assert_int_equal(disk.requests[8].n_before, 0);
+    /* At half of what is in flight: of 8, 4, 2 and 1 reads, and then of the write. */
+    assert_int_equal(blk.counters.sleeps, 5);
+    assert_int_equal(disk.n_interrupts, 5);
+    assert_int_equal(line.n_woken_by_tick, 0);
     close_disk();
 }
 
@@ -643,6 +701,22 @@ static void given_interrupt_before_the_sleep_when_read_then_it_is_not_missed(voi
     close_disk();
 }
 
+static void given_shut_down_disk_when_waited_for_then_gone_without_a_sleep(void **state)
+{
+    (void)state;
+    open_sleeping_disk();
+    blk.spin_limit_us = 0;
+    submit_reads(0, 1);
+    virtio_blk_publish(&blk);
+    virtio_blk_shutdown(&blk);
+
+    assert_true(virtio_blk_ask_interrupt(&blk));
+    assert_int_equal(virtio_blk_wait(&blk, &transfers[0]), VIO_ERR_GONE);
+
+    assert_int_equal(machine.sleeps, 0);
+    close_disk();
+}
+
 static void need_reset(void *context)
 {
     (void)context;
@@ -753,6 +827,7 @@ int main(void)
         SLEEP_TEST(given_disk_that_gets_fast_when_read_then_it_spins_again),
         SLEEP_TEST(given_disk_that_is_slow_at_times_when_read_then_it_goes_on_spinning),
         SLEEP_TEST(given_fast_disk_when_read_then_no_sleep_and_no_interrupt),
+        SLEEP_TEST(given_answer_before_the_interrupt_is_asked_for_when_read_then_no_sleep),
         SLEEP_TEST(given_no_spinning_when_read_then_it_sleeps_at_once),
         SLEEP_TEST(given_no_vectors_when_read_then_polled),
         SLEEP_TEST(given_refused_vectors_when_read_then_polled),
@@ -762,6 +837,8 @@ int main(void)
         SLEEP_TEST(given_many_requests_when_read_then_one_interrupt_a_sleep),
         SLEEP_TEST(given_more_requests_than_fit_when_read_then_the_device_does_not_run_dry),
         SLEEP_TEST(given_several_queues_when_read_then_one_is_asked_at_a_time),
+        SLEEP_TEST(given_older_reads_in_another_queue_when_read_then_woken_by_its_own_answer),
+        SLEEP_TEST(given_reads_under_way_when_written_then_their_answers_wake_it),
         SLEEP_TEST(given_no_event_idx_when_slept_then_interrupts_are_declined_again),
         SLEEP_TEST(given_requests_when_asked_for_an_interrupt_then_it_comes_at_half_of_them),
         SLEEP_TEST(given_interrupt_asked_for_when_polled_then_it_is_declined),
@@ -778,6 +855,7 @@ int main(void)
         SLEEP_TEST(given_disk_slower_than_the_tick_when_read_then_it_goes_on_sleeping),
         SLEEP_TEST(given_interrupt_asked_for_when_reset_then_the_new_queues_are_left_alone),
         SLEEP_TEST(given_interrupt_before_the_sleep_when_read_then_it_is_not_missed),
+        SLEEP_TEST(given_shut_down_disk_when_waited_for_then_gone_without_a_sleep),
         SLEEP_TEST(given_configuration_interrupt_when_asleep_then_needs_reset_is_seen_at_once),
         SLEEP_TEST(given_silent_disk_when_read_then_asleep_until_the_deadline_and_not_longer),
         SLEEP_TEST(given_unreliable_interrupts_when_read_100000_times_then_all_come_once),

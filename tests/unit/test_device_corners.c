@@ -1,4 +1,4 @@
-/* core/device.h: the limit to the microsecond, a register that takes long, a queue not the first. */
+/* core/device.h: the limit to the microsecond, a register that takes long, a queue not the first, no vector at all. */
 
 #include "core/device.h"
 #include "tests/fakes/fake_log.h"
@@ -14,11 +14,12 @@ static struct fake_platform platform;
 static struct fake_transport fake;
 static struct vio_transport_ops ops; /* the fake's, but for what a test replaces */
 static struct vio_device device;
+static unsigned n_refused; /* vectors */
 static struct virtqueue queues[N_QUEUES];
 static struct vio_dma rings[N_QUEUES];
 static void *shadows[N_QUEUES];
 
-static void bring_up(void)
+static vio_status try_bring_up(void)
 {
     struct vio_queue_plan queue_plans[N_QUEUES];
     const struct vio_bring_up_plan plan = {
@@ -38,12 +39,13 @@ static void bring_up(void)
     }
     fake.offered = FEATURES;
     fake.queues[1].size_max = QUEUE_SIZE;
-    assert_int_equal(vio_device_bring_up(&device, &plan), VIO_OK);
+    return vio_device_bring_up(&device, &plan);
 }
 
 static int set_up(void **state)
 {
     (void)state;
+    n_refused = 0;
     fake_platform_init(&platform);
     platform.step_us = 0; /* only waiting takes time */
     fake_transport_init(&fake);
@@ -56,7 +58,7 @@ static int set_up(void **state)
     ops = *fake.transport.ops;
     fake.transport.ops = &ops;
     assert_int_equal(vio_device_open(&device, &fake.transport, &platform.platform), VIO_OK);
-    bring_up();
+    assert_int_equal(try_bring_up(), VIO_OK);
     fake_log_start();
     return 0;
 }
@@ -149,6 +151,56 @@ static void given_two_queues_when_second_is_reset_then_first_goes_on(void **stat
     assert_int_equal(fake_log_at(fake_log_find(FAKE_QUEUE_RESET_READ, 0))->at, 1);
 }
 
+/* A device that does not even keep VIO_NO_VECTOR, which every device has to. */
+static vio_status refuse_queue_vector(void *context, uint16_t index, uint16_t size,
+                                      const struct virtqueue_addresses *addresses, uint16_t vector)
+{
+    (void)context;
+    (void)index;
+    (void)size;
+    (void)addresses;
+    (void)vector;
+    n_refused++;
+    return VIO_ERR_NO_VECTOR;
+}
+
+static vio_status refuse_config_vector(void *context, uint16_t vector)
+{
+    (void)context;
+    (void)vector;
+    n_refused++;
+    return VIO_ERR_NO_VECTOR;
+}
+
+static void assert_refused(unsigned n_times)
+{
+    assert_int_equal(try_bring_up(), VIO_ERR_NO_VECTOR);
+
+    assert_int_equal(n_refused, n_times);
+    assert_true(fake.status & VIRTIO_STATUS_FAILED);
+}
+
+static void given_queue_that_refuses_even_no_vector_when_brought_up_then_its_error(void **state)
+{
+    (void)state;
+    ops.enable_queue = refuse_queue_vector;
+    assert_refused(1);
+
+    fake.vectors = 7;
+    platform.platform.interrupts.n_vectors = 1 + N_QUEUES;
+    assert_refused(1 + 3); /* its own, the shared one, none */
+    assert_int_equal(device.failure.value, 0);
+}
+
+static void given_device_that_refuses_even_no_vector_when_brought_up_then_its_error(void **state)
+{
+    (void)state;
+    ops.route_config_interrupt = refuse_config_vector;
+
+    assert_refused(2);
+    assert_false(fake.queues[0].enabled);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -159,6 +211,8 @@ int main(void)
         TEST(given_pause_in_a_status_read_when_reset_is_done_meanwhile_then_no_timeout),
         TEST(given_pause_in_a_queue_read_when_reset_is_done_meanwhile_then_no_timeout),
         TEST(given_two_queues_when_second_is_reset_then_first_goes_on),
+        TEST(given_queue_that_refuses_even_no_vector_when_brought_up_then_its_error),
+        TEST(given_device_that_refuses_even_no_vector_when_brought_up_then_its_error),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

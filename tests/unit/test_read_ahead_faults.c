@@ -184,6 +184,27 @@ static void given_disk_out_of_use_when_read_then_nothing_of_it_is_served_from_me
     ahead_assert_quarantined((unsigned)(reader.chunk_bytes / READ_AHEAD_CHUNK_BYTES_MAX));
 }
 
+/* The read's answer is right; what the device did next to it is seen only when memory is looked for. */
+static void
+given_device_that_lies_beside_a_read_when_it_begins_a_stream_then_none_begins(void **state)
+{
+    (void)state;
+    open_with_ahead_left_behind();
+    ahead_read_on(0, 3, 8);
+    assert_true(reader.device.n_pending > 0);
+    ahead_read_on(20000, 2, 8);
+    unsigned n_requests = reader.device.n_requests;
+    reader.device.lie = FAKE_BLK_ID_TWICE;
+    reader.device.lie_from = reader.device.n_returned;
+
+    ahead_read(20016, 8);
+
+    assert_int_equal(reader.blk.dead, VIO_ERR_QUEUE_BROKEN);
+    assert_int_equal(reader.ahead.n_chunks, 0);
+    assert_int_equal(ahead_try_read(20024, 8), VIO_ERR_QUEUE_BROKEN);
+    assert_int_equal(reader.device.n_requests, n_requests + 1);
+}
+
 /* A reset that brings the device up again sends the reads again, those ahead too. */
 static void given_device_that_needs_a_reset_in_a_stream_when_read_then_goes_on(void **state)
 {
@@ -341,6 +362,7 @@ int main(void)
         AHEAD_TEST(given_device_that_lies_in_a_stream_when_read_then_right_data_or_an_error),
         AHEAD_TEST(given_device_gone_in_a_stream_when_read_then_gone_and_nothing_freed_too_early),
         AHEAD_TEST(given_disk_out_of_use_when_read_then_nothing_of_it_is_served_from_memory),
+        AHEAD_TEST(given_device_that_lies_beside_a_read_when_it_begins_a_stream_then_none_begins),
         AHEAD_TEST(given_device_that_needs_a_reset_in_a_stream_when_read_then_goes_on),
         AHEAD_TEST(given_no_memory_for_chunks_when_read_then_as_if_there_were_no_read_ahead),
         AHEAD_TEST(given_memory_for_some_chunks_when_read_then_still_right_and_still_ahead),
