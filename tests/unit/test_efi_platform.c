@@ -285,7 +285,8 @@ static void given_vectors_when_asked_to_sleep_then_until_an_interrupt(void **sta
     fake_msix_raise(function, 0);
 
     assert_int_equal(platform.interrupts.n_vectors, 2);
-    assert_int_equal(platform.ops->sleep(platform.context), VIO_SLEPT | VIO_SLEPT_INTERRUPT | VIO_SLEPT_CONFIG);
+    assert_int_equal(platform.ops->sleep(platform.context),
+                     VIO_SLEPT | VIO_SLEPT_INTERRUPT | VIO_SLEPT_CONFIG);
     assert_int_equal(platform.ops->sleep(platform.context), VIO_SLEPT);
     assert_int_equal(fake_processor.n_ticks, 1);
     interrupt_close(&interrupt);
