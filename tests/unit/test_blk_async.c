@@ -349,6 +349,33 @@ given_physical_pointers_when_reads_are_empty_long_or_too_many_then_done_as_well(
     close_disk();
 }
 
+/* Nothing is counted before a request is made: the queue says itself that it is full. */
+static void given_physical_pointers_when_the_only_queue_is_full_then_the_rest_follows(void **state)
+{
+    const unsigned in_flight = 42; /* of 3 descriptors each, of 128 */
+
+    (void)state;
+    fake_platform_lend(&machine, buffer, BUFFER_BYTES);
+    open_manual_disk();
+    fill_buffer(300, 100, 9);
+
+    submit_reads(0, 100);
+    for (unsigned i = 100; i < 200; i++)
+        submit(i, VIRTIO_BLK_WRITE, 200 + i, 1);
+    virtio_blk_publish(&blk);
+
+    assert_int_equal(disk.n_pending, in_flight);
+    assert_int_equal(blk.counters.requests, in_flight);
+    serve_until_idle();
+    assert_int_equal(count_done(200), 200);
+    assert_int_equal(disk.n_requests, 200);
+    assert_int_equal(blk.counters.requests, 200);
+    assert_was_read(0, 100);
+    assert_was_read(300, 100);
+    assert_int_equal(machine.calls[FAKE_CALL_MAP], 0);
+    close_disk();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -367,6 +394,7 @@ int main(void)
         DISK_TEST(given_physical_pointers_when_used_then_nothing_is_mapped),
         DISK_TEST(given_physical_pointers_when_behind_an_iommu_then_mapped_nevertheless),
         DISK_TEST(given_physical_pointers_when_reads_are_empty_long_or_too_many_then_done_as_well),
+        DISK_TEST(given_physical_pointers_when_the_only_queue_is_full_then_the_rest_follows),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
