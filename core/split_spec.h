@@ -1,8 +1,8 @@
 /** @file
  * The split virtqueue as it lies in memory.
- * Spec:  virtio 1.4, 2.7 Split Virtqueues; 2.7.2 Legacy Interfaces: A Note on Virtqueue Layout;
- * 4.1.5.1.3.1 Legacy Interface: A Note on Virtqueue Configuration; 2.7.5 The Virtqueue Descriptor Table; 2.7.6 The
- * Virtqueue Available Ring; 2.7.8 The Virtqueue Used Ring.
+ * Spec:  virtio 1.4, 2.7 Split Virtqueues; 2.7.2 Legacy Interfaces: A Note on Virtqueue Layout; 2.7.5
+ *        The Virtqueue Descriptor Table; 2.7.6 The Virtqueue Available Ring; 2.7.8 The Virtqueue Used
+ *        Ring; 4.1.5.1.3.1 Legacy Interface: A Note on Virtqueue Configuration.
  */
 #ifndef CORE_SPLIT_SPEC_H
 #define CORE_SPLIT_SPEC_H

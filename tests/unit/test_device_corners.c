@@ -1,4 +1,7 @@
-/* core/device.h: the limit to the microsecond, a register that takes long, a queue not the first, no vector at all. */
+/*
+ * core/device.h: the limit to the microsecond, a register that takes long, a queue not the first, no
+ * vector at all.
+ */
 
 #include "core/device.h"
 #include "tests/fakes/fake_log.h"
