@@ -7,6 +7,7 @@ disk. So all that the trace shows of a disk is our driver's doing.
 from __future__ import annotations
 
 import re
+import struct
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -38,6 +39,18 @@ def zero_image(path: Path, size_bytes: int) -> DiskImage:
     with path.open("wb") as file:
         file.truncate(size_bytes)
     return DiskImage(path, 0)
+
+
+def numbered_image(path: Path, size_bytes: int) -> DiskImage:
+    """Each eight bytes are their own offset."""
+    path.write_bytes(struct.pack(f"<{size_bytes // 8}Q", *range(0, size_bytes, 8)))
+    return DiskImage(path, 0)
+
+
+def latency_node(size_bytes: int, latency_ns: int) -> dict[str, Any]:
+    """For Disk.protocol: each read takes so long, and gives what is in zero_image()."""
+    node = {"driver": "null-co", "size": size_bytes, "read-zeroes": True}
+    return {**node, "latency-ns": latency_ns}
 
 
 def filled(n_bytes: int, seed: int) -> bytes:

@@ -7,14 +7,13 @@ first lines.
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from image import DiskImage, build_image
+from image import build_image
 from machine import Disk, Machine, Shell
-from probe import zero_image
+from probe import latency_node, numbered_image, zero_image
 
 pytestmark = pytest.mark.xdist_group("bent_interrupts")
 
@@ -28,12 +27,6 @@ LATENCY_NS = 1_000_000
 LONGEST_MS = 5_000
 
 
-def numbered_image(path: Path) -> DiskImage:
-    """Each eight bytes are their own offset."""
-    path.write_bytes(struct.pack(f"<{DISK_BYTES // 8}Q", *range(0, DISK_BYTES, 8)))
-    return DiskImage(path, 0)
-
-
 @pytest.fixture(scope="module")
 def output(
     module_folder: Path, virtio_driver: Path, program: Callable[[str], Path]
@@ -41,9 +34,9 @@ def output(
     """What the program says on a machine with a disk of a file and one with a latency."""
     tree = {DRIVER: virtio_driver, "bend.efi": program("bend_interrupts")}
     tools = build_image(module_folder / "tools.img", tree, size_mib=70)
-    slow = {"driver": "null-co", "size": DISK_BYTES, "read-zeroes": True, "latency-ns": LATENCY_NS}
+    slow = latency_node(DISK_BYTES, LATENCY_NS)
     disks = [
-        Disk(numbered_image(module_folder / "fast.img"), boot=False),
+        Disk(numbered_image(module_folder / "fast.img", DISK_BYTES), boot=False),
         Disk(zero_image(module_folder / "slow.img", DISK_BYTES), boot=False, protocol=slow),
         Disk(tools, bus="ahci"),
     ]

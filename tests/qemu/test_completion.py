@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from image import DiskImage, build_image
 from machine import Disk, Machine, Shell, device_name
-from probe import DRIVER, PREFIX, PROGRAM, slot_name, zero_image
+from probe import DRIVER, PREFIX, PROGRAM, latency_node, slot_name, zero_image
 from qemu_trace import TRACE_EVENTS
 from test_driver import driver_handle
 
@@ -51,12 +51,7 @@ INTERRUPTS_AT_LEAST = 1 / 2
 
 def latency_disk(image: DiskImage, latency_ns: int, **options: str | int) -> Disk:
     """Each of its reads takes so long, and gives zeros."""
-    node = {
-        "driver": "null-co",
-        "size": DISK_BYTES,
-        "read-zeroes": True,
-        "latency-ns": latency_ns,
-    }
+    node = latency_node(DISK_BYTES, latency_ns)
     return Disk(image, boot=False, protocol=node, options={"disable-legacy": "on", **options})
 
 

@@ -20,6 +20,7 @@ from probe import (
     filled,
     flushes,
     function_name,
+    latency_node,
     own_session,
     raw_image,
     spread,
@@ -79,7 +80,7 @@ class Case:
     is_zero: bool = False
 
 
-LATENCY = {"driver": "null-co", "size": SMALL, "read-zeroes": True, "latency-ns": LATENCY_NS}
+LATENCY = latency_node(SMALL, LATENCY_NS)
 
 CASES = {
     "healthy": Case(READS, {}),

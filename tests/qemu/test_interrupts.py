@@ -8,7 +8,6 @@ has no x2APIC: that is for the tests on the host (tests/unit/test_interrupt.c).
 from __future__ import annotations
 
 import re
-import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import pytest
 from image import DiskImage, build_image
 from machine import FIRST_SLOT, Disk, Machine, RunResult, Shell, device_name
 from probe import PREFIX as PROBE_PREFIX
-from probe import slot_name, zero_image
+from probe import latency_node, numbered_image, slot_name, zero_image
 from qemu_trace import Interrupt, Read, of_disk, own_driver_oks
 from qtest import Qtest
 
@@ -39,21 +38,10 @@ VECTORS_FREE = 223  # 0x20 to 0xff, less the firmware's timer
 INTERRUPTS_AT_LEAST = READS // 2
 
 
-def numbered_image(path: Path) -> DiskImage:
-    """Each eight bytes are their own offset."""
-    path.write_bytes(struct.pack(f"<{DISK_BYTES // 8}Q", *range(0, DISK_BYTES, 8)))
-    return DiskImage(path, 0)
-
-
 def slow_disk(folder: Path, **options: str | int) -> Disk:
     """Each of its reads takes a millisecond, and gives zeros."""
     image = folder / "slow.img"
-    node = {
-        "driver": "null-co",
-        "size": DISK_BYTES,
-        "read-zeroes": True,
-        "latency-ns": LATENCY_NS,
-    }
+    node = latency_node(DISK_BYTES, LATENCY_NS)
     found = DiskImage(image, 0) if image.exists() else zero_image(image, DISK_BYTES)
     return Disk(found, boot=False, protocol=node, options=options)
 
@@ -61,7 +49,7 @@ def slow_disk(folder: Path, **options: str | int) -> Disk:
 @pytest.fixture(scope="module")
 def numbered(module_folder: Path) -> DiskImage:
     """What all other disks show."""
-    return numbered_image(module_folder / "numbered.img")
+    return numbered_image(module_folder / "numbered.img", DISK_BYTES)
 
 
 @pytest.fixture(scope="module")
