@@ -5,6 +5,7 @@
  */
 
 #include "tests/fakes/blk_fixture.h"
+#include "tests/fakes/fake_log.h"
 #include "tests/fakes/testing.h"
 
 #define TICK_US    10000u
@@ -162,6 +163,20 @@ static void given_slow_disk_when_read_then_one_sleep_and_one_interrupt(void **st
     assert_int_equal(disk.n_interrupts, 1);
     assert_int_equal(line.n_woken_by_tick, 0);
     assert_true(passed_us() < 2 * SLOW_US);
+    close_disk();
+}
+
+static void given_sleeps_that_answers_end_when_read_then_no_look_at_the_status(void **state)
+{
+    (void)state;
+    open_sleeping_disk();
+    fake_log_start();
+
+    for (unsigned i = 0; i < 10; i++)
+        read_one();
+
+    assert_true(fake_log_find(FAKE_SLEEP, 0) != FAKE_LOG_NONE);
+    assert_true(fake_log_find(FAKE_STATUS_READ, 0) == FAKE_LOG_NONE);
     close_disk();
 }
 
@@ -822,6 +837,7 @@ int main(void)
 #define SLEEP_TEST(name) cmocka_unit_test_setup_teardown(name, sleep_set_up, disk_tear_down)
     const struct CMUnitTest tests[] = {
         SLEEP_TEST(given_slow_disk_when_read_then_one_sleep_and_one_interrupt),
+        SLEEP_TEST(given_sleeps_that_answers_end_when_read_then_no_look_at_the_status),
         SLEEP_TEST(given_slow_disk_when_read_then_it_spins_first_and_not_for_long),
         SLEEP_TEST(given_disk_that_stays_slow_when_read_then_it_spins_no_more),
         SLEEP_TEST(given_disk_that_gets_fast_when_read_then_it_spins_again),
