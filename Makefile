@@ -155,7 +155,7 @@ test: all $(HOST_TESTS) $(FUZZERS) $(QEMU_IN) | packages-test ## run every test;
 	-$(Q)$(MAKE) --no-print-directory test-unit
 	-$(Q)$(MAKE) --no-print-directory -k bench-ring fuzz-corpus model QUICK=1 K= STORY=
 	-$(Q)$(PYTEST) --junitxml=$(RESULTS)/pytest.xml --ignore $(ALONE) tests
-	-$(Q)$(PYTEST) -n 0 --junitxml=$(RESULTS)/alone.xml $(ALONE)
+	-$(Q)$(PYTEST) -n 0 -s -o junit_family=xunit1 --junitxml=$(RESULTS)/alone.xml $(ALONE)
 	$(Q)$(PYTHON) tests/report.py $(RESULTS) $(addprefix --expect ,pytest.xml alone.xml $(GATES)) \
 	    $(patsubst %,--expect unit-%.xml,$(UNIT) $(HOSTILE))
 
