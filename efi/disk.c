@@ -89,8 +89,8 @@ static void disk_settle_interrupts(struct disk *disk)
     enum vio_interrupt_use use = disk->blk.device.interrupt_use;
 
     interrupt_settle(interrupt, use, disk->blk.info.n_queues);
-    disk->blk.platform.interrupts =
-        interrupt_ready(interrupt); /* for when it is brought up again */
+    /* For when the device is brought up again. */
+    disk->blk.platform.interrupts = interrupt_ready(interrupt);
     if (interrupt->mode != INTERRUPT_ALWAYS)
         return;
     disk->blk.spin_limit_us = 0;
