@@ -153,7 +153,8 @@ def test_given_interrupts_asked_for_when_driven_then_used_and_who_has_none_is_na
     asked_for, as_it_comes = (
         sum(isinstance(event, Interrupt) for event in session.events) for session in (first, last)
     )
-    assert as_it_comes < asked_for
+    # Of a fast disk a spinning look sees nearly all; some of both are the host's affair.
+    assert asked_for >= 4 * as_it_comes + READS // 15
 
 
 # --- Vectors --------------------------------------------------------------------------------------
