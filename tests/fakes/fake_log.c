@@ -87,3 +87,19 @@ size_t fake_log_count_accesses(enum fake_event_kind kind, const void *where)
         count += fake_log.events[i].kind == kind && fake_log.events[i].where == where;
     return count;
 }
+
+void fake_log_assert_transport(const struct fake_step *steps, size_t n_steps)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < fake_log_length(); i++) {
+        const struct fake_event *event = fake_log_at(i);
+        if (event->kind < FAKE_STATUS_READ)
+            continue;
+        assert_true(n < n_steps);
+        assert_int_equal(event->kind, steps[n].kind);
+        assert_int_equal(event->value, steps[n].value);
+        n++;
+    }
+    assert_int_equal(n, n_steps);
+}

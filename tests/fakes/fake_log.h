@@ -90,4 +90,13 @@ size_t fake_log_count(enum fake_event_kind kind);
 
 size_t fake_log_count_accesses(enum fake_event_kind kind, const void *where);
 
+/** What a transport is to have seen. */
+struct fake_step {
+    enum fake_event_kind kind;
+    uint64_t value;
+};
+
+/** Fails the test unless a transport saw just these, in this order; memory and platform do not count. */
+void fake_log_assert_transport(const struct fake_step *steps, size_t n_steps);
+
 #endif

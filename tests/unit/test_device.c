@@ -103,10 +103,7 @@ static void given_good_device_when_brought_up_then_eight_steps_in_order(void **s
     /* Checks: INIT-1, INIT-1a, INIT-1b, INIT-1c, INIT-1d, INIT-1e, INIT-1f, INIT-1g, INIT-1h,
        STAT-1, STAT-2, PCI-COM-5 */
     (void)state;
-    static const struct {
-        enum fake_event_kind kind;
-        uint64_t value;
-    } expected[] = {
+    static const struct fake_step expected[] = {
         {FAKE_STATUS_WRITE, 0},           /* 1 */
         {FAKE_STATUS_READ, 0},            /*   until it is 0 */
         {FAKE_STATUS_READ, 0},            /* 2 */
@@ -124,21 +121,11 @@ static void given_good_device_when_brought_up_then_eight_steps_in_order(void **s
         {FAKE_STATUS_READ, FEATURES_OK},  /* 8 */
         {FAKE_STATUS_WRITE, DRIVER_OK},
     };
-    size_t n = 0;
 
     vio_status status = vio_device_bring_up(&device, &plan);
 
     assert_int_equal(status, VIO_OK);
-    for (size_t i = 0; i < fake_log_length(); i++) {
-        const struct fake_event *event = fake_log_at(i);
-        if (event->kind < FAKE_STATUS_READ)
-            continue; /* memory and platform */
-        assert_true(n < ARRAY_LENGTH(expected));
-        assert_int_equal(event->kind, expected[n].kind);
-        assert_int_equal(event->value, expected[n].value);
-        n++;
-    }
-    assert_int_equal(n, ARRAY_LENGTH(expected));
+    fake_log_assert_transport(expected, ARRAY_LENGTH(expected));
     assert_int_equal(fake.status, DRIVER_OK);
     assert_null(device.failure.what);
 }

@@ -65,10 +65,7 @@ static void given_legacy_device_when_brought_up_then_in_order_and_without_featur
 {
     /* Checks: INIT-LEG-1, FEAT-LEG-2 */
     (void)state;
-    static const struct {
-        enum fake_event_kind kind;
-        uint64_t value;
-    } expected[] = {
+    static const struct fake_step expected[] = {
         {FAKE_STATUS_WRITE, 0},          /* 1 */
         {FAKE_STATUS_READ, 0},           /*   until it is 0 */
         {FAKE_STATUS_READ, 0},           /* 2 */
@@ -83,22 +80,12 @@ static void given_legacy_device_when_brought_up_then_in_order_and_without_featur
         {FAKE_STATUS_READ, DRIVER},      /* 8 */
         {FAKE_STATUS_WRITE, DRIVER_OK},
     };
-    size_t n = 0;
     fake.offered = 0xFF;
 
     vio_status status = vio_device_bring_up(&device, &plan);
 
     assert_int_equal(status, VIO_OK);
-    for (size_t i = 0; i < fake_log_length(); i++) {
-        const struct fake_event *event = fake_log_at(i);
-        if (event->kind < FAKE_STATUS_READ)
-            continue; /* memory and platform */
-        assert_true(n < ARRAY_LENGTH(expected));
-        assert_int_equal(event->kind, expected[n].kind);
-        assert_int_equal(event->value, expected[n].value);
-        n++;
-    }
-    assert_int_equal(n, ARRAY_LENGTH(expected));
+    fake_log_assert_transport(expected, ARRAY_LENGTH(expected));
     assert_int_equal(fake.status, DRIVER_OK);
     assert_int_equal(device.accepted, 0xF0);
     assert_null(device.failure.what);
